@@ -1,0 +1,83 @@
+"""What can go wrong, as one tree.
+
+    TorchkeepError            exit code 1: a fault of ours
+    ├── UserError             exit code 2: something the user can mend; carries the remedy
+    │   ├── SettingsError     torchkeep.toml, a TORCHKEEP_* variable, or an option
+    │   ├── DataError         a data file: which, what is wrong, what was expected
+    │   ├── ArtifactError     a model artifact or archive that may not be used
+    │   ├── TrainingError     a training that must not go on
+    │   ├── ServerError       TorchServe could not be started, reached or stopped
+    │   └── RequestError      the server answered a request with a refusal
+    └── ItemError             one item of a request; its neighbours are still answered
+"""
+
+from __future__ import annotations
+
+from torchkeep.schema import ItemStatus
+
+
+class TorchkeepError(Exception):
+    """Base of all errors raised on purpose; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UserError(TorchkeepError):
+    """An error the user can mend: one line of what happened, and a remedy.
+
+    `str()` gives both on one line, so that a log or a terminal needs nothing more.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        self.message = message
+        self.remedy = remedy
+        super().__init__(f"{message}. {remedy}" if remedy else message)
+
+
+class SettingsError(UserError):
+    """A setting that does not exist or does not fit."""
+
+
+class DataError(UserError):
+    """A data file that may not be used.
+
+    `path` names the file, `fault` what is wrong with it, `expected` what it should have been.
+    """
+
+    def __init__(self, path: object, fault: str, expected: str, *, remedy: str = "") -> None:
+        self.path = str(path)
+        self.fault = fault
+        self.expected = expected
+        super().__init__(f"{path}: {fault}; expected {expected}", remedy=remedy)
+
+
+class ArtifactError(UserError):
+    """A model artifact or archive that may not be used."""
+
+
+class TrainingError(UserError):
+    """A training that must not go on (for example a loss that is not finite)."""
+
+
+class ServerError(UserError):
+    """TorchServe could not be started, reached or stopped."""
+
+
+class RequestError(UserError):
+    """The server answered a whole request with a refusal; `code` is the HTTP or gRPC code."""
+
+    def __init__(self, message: str, *, code: str, request_id: str | None = None) -> None:
+        self.code = code
+        self.request_id = request_id
+        super().__init__(message)
+
+
+class ItemError(TorchkeepError):
+    """One item that cannot be answered, and the status its answer and record carry."""
+
+    def __init__(self, status: ItemStatus, message: str) -> None:
+        self.status = status
+        self.message = message
+        super().__init__(message)
