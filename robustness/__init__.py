@@ -1,0 +1,1 @@
+"""Attacks, detectors, calibration, and the screened model that is served."""

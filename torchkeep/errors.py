@@ -1,14 +1,14 @@
 """What can go wrong, as one tree.
 
-    TorchkeepError            exit code 1: a fault of ours
-    ├── UserError             exit code 2: something the user can mend; carries the remedy
-    │   ├── SettingsError     torchkeep.toml, a TORCHKEEP_* variable, or an option
-    │   ├── DataError         a data file: which, what is wrong, what was expected
-    │   ├── ArtifactError     a model artifact or archive that may not be used
-    │   ├── TrainingError     a training that must not go on
-    │   ├── ServerError       TorchServe could not be started, reached or stopped
-    │   └── RequestError      the server answered a request with a refusal
-    └── ItemError             one item of a request; its neighbours are still answered
+TorchkeepError            exit code 1: a fault of ours
+├── UserError             exit code 2: something the user can mend; carries the remedy
+│   ├── SettingsError     torchkeep.toml, a TORCHKEEP_* variable, or an option
+│   ├── DataError         a data file: which, what is wrong, what was expected
+│   ├── ArtifactError     a model artifact or archive that may not be used
+│   ├── TrainingError     a training that must not go on
+│   ├── ServerError       TorchServe could not be started, reached or stopped
+│   └── RequestError      the server answered a request with a refusal
+└── ItemError             one item of a request; its neighbours are still answered
 """
 
 from __future__ import annotations

@@ -10,8 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict, get_args, get_origin
-from typing import get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    Required,
+    TypedDict,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,8 +135,8 @@ class InputDataSummary(TypedDict):
 
 class Screening(TypedDict):
     verdict: Annotated[str, Doc("clean, suspicious, or failed (a detector could not judge)")]
-    score: Annotated[float | None, Doc("fused score, -ln of the smallest head p-value; higher is worse")]
-    p_value: Annotated[float | None, Doc("conformal p-value of the fused score on calibration split B")]
+    score: Annotated[float | None, Doc("-ln of the smallest head p-value; higher is worse")]
+    p_value: Annotated[float | None, Doc("conformal p-value of the score, on calibration split B")]
     threshold: Annotated[float, Doc("score above which an item is suspicious")]
     calibration_id: Annotated[str, Doc("which calibration the threshold comes from")]
     policy: Annotated[str, Doc("observe, flag or reject, as in force")]
@@ -150,9 +159,9 @@ class InferenceRecord(TypedDict, total=False):
 
     schema: Required[Annotated[int, Doc("version of this schema")]]
     kind: Required[Annotated[Literal["inference"], Doc("kind of record")]]
-    timestamp_ns: Required[Annotated[int, Doc("UTC, nanoseconds since 1970, when the item was logged")]]
-    request_id: Required[Annotated[str, Doc("id of the request; the caller's if it gave a valid one")]]
-    correlation_id: Required[Annotated[str | None, Doc("the caller's id across several requests")]]
+    timestamp_ns: Required[Annotated[int, Doc("UTC, ns since 1970, when the item was logged")]]
+    request_id: Required[Annotated[str, Doc("the caller's id of the request if valid, else ours")]]
+    correlation_id: Required[Annotated[str | None, Doc("the caller's id across requests")]]
     model: Required[Annotated[str, Doc("model name")]]
     model_version: Required[Annotated[str, Doc("model version")]]
     role: Required[Annotated[str, Doc("default, canary or shadow")]]
@@ -163,21 +172,55 @@ class InferenceRecord(TypedDict, total=False):
     request_type: Required[Annotated[RequestType, Doc("protocol, content type, format, operation")]]
     runtime_ms: Required[Annotated[RuntimeMs, Doc("where the time of the call went")]]
     prediction: Required[Annotated[Sequence[str], Doc("labels, most probable first")]]
-    probability: Required[Annotated[FloatList, Doc("probabilities in the order of `prediction`")]]
-    input_data_summary: Required[Annotated[InputDataSummary | None, Doc("None if it was not decoded")]]
-    embedding: Required[Annotated[str | None, Doc("base64 of 32 little-endian float16: seeded projection")]]
-    screening: Required[Annotated[Screening | None, Doc("None if the item never reached the model")]]
+    probability: Required[Annotated[FloatList, Doc("probabilities, in that order")]]
+    input_data_summary: Required[Annotated[InputDataSummary | None, Doc("None: not decoded")]]
+    embedding: Required[Annotated[str | None, Doc("base64 of 32 float16, little endian")]]
+    screening: Required[Annotated[Screening | None, Doc("None: it never reached the model")]]
     error: Required[Annotated[ErrorInfo | None, Doc("why there is no prediction")]]
     batch_size: Required[Annotated[int, Doc("items that shared the forward pass")]]
     device: Required[Annotated[str, Doc("device of the model, such as cpu or cuda:0")]]
     worker: Required[Annotated[int, Doc("process id of the worker")]]
     artifact_digest: Required[Annotated[str, Doc("SHA-256 of the artifact's manifest")]]
     code_version: Required[Annotated[str, Doc("version of torchkeep")]]
-    client: Required[Annotated[str | None, Doc("keyed hash of the client's identity; None if direct")]]
+    client: Required[Annotated[str | None, Doc("keyed hash of the client; None if direct")]]
     session_id: NotRequired[Annotated[str, Doc("the caller's session id, if given")]]
     segments: NotRequired[Annotated[dict[str, str], Doc("allow-listed attributes, if given")]]
-    input: NotRequired[Annotated[LoggedInput, Doc("the pixels themselves: sampled, off by default")]]
+    input: NotRequired[Annotated[LoggedInput, Doc("the pixels: sampled, off by default")]]
     dropped_before: NotRequired[Annotated[int, Doc("records lost just before this one: disk full")]]
+
+
+class FeatureSummary(TypedDict):
+    shape: Annotated[Sequence[int], Doc("channels, height, width")]
+    dtype: Annotated[str, Doc("type of a pixel in the data")]
+    mean: Annotated[FloatList, Doc("mean of each channel, scaled to 0..1")]
+    std: Annotated[FloatList, Doc("population standard deviation of each channel, 0..1 scale")]
+    histogram: Annotated[IntList, Doc("pixel counts in 16 equal bins of 0..1, all channels")]
+
+
+class TrainRecord(TypedDict):
+    """One training, kept in the artifact it made."""
+
+    schema: Annotated[int, Doc("version of this schema")]
+    kind: Annotated[Literal["training"], Doc("kind of record")]
+    timestamp_ns: Annotated[int, Doc("UTC, ns since 1970, when the training ended")]
+    model: Annotated[str, Doc("model name")]
+    model_version: Annotated[str, Doc("version that this training made")]
+    parent_version: Annotated[str | None, Doc("version it started from; None: from nothing")]
+    recipe: Annotated[str, Doc("name of the recipe")]
+    config: Annotated[dict[str, Any], Doc("every number of the recipe, the seed included")]
+    dataset: Annotated[dict[str, Any], Doc("name, SHA-256 digest, source, splits and their hashes")]
+    rows: Annotated[int, Doc("images trained on")]
+    features: Annotated[FeatureSummary, Doc("summary of those images")]
+    targets: Annotated[dict[str, int], Doc("images of each class among them")]
+    epochs: Annotated[list[dict[str, Any]], Doc("loss and PGD probe of each epoch")]
+    steps: Annotated[int, Doc("optimizer steps taken")]
+    collapsed_at: Annotated[int | None, Doc("epoch of catastrophic overfitting, if any")]
+    world_size: Annotated[int, Doc("processes that trained together")]
+    metrics: Annotated[dict[str, Any], Doc("what the evaluation on test images gave")]
+    runtime_s: Annotated[float, Doc("seconds of training, evaluation not included")]
+    device: Annotated[str, Doc("device, such as cpu or cuda:0")]
+    torch_version: Annotated[str, Doc("version of torch")]
+    code_version: Annotated[str, Doc("version of torchkeep")]
 
 
 class AnsweredScreening(TypedDict, total=False):

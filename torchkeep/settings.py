@@ -43,8 +43,8 @@ class Settings:
         Raises `SettingsError` if a named file is missing, is not TOML or has an unknown section.
         """
         environ = os.environ if environ is None else environ
-        named = path or (Path(environ["TORCHKEEP_CONFIG"]) if "TORCHKEEP_CONFIG" in environ else None)
-        file = named or Path(CONFIG_FILE)
+        named = path or environ.get("TORCHKEEP_CONFIG")
+        file = Path(named or CONFIG_FILE)
         tables: Mapping[str, Mapping[str, Any]] = {}
         if named or file.exists():
             tables = _read_toml(file)
@@ -98,7 +98,10 @@ def _read_toml(file: Path) -> Mapping[str, Mapping[str, Any]]:
         raise SettingsError(f"{file} is not TOML: {error}") from error
     for name, table in tables.items():
         if not isinstance(table, dict):
-            raise SettingsError(f"{file}: {name!r} stands outside a section", remedy=f"Known: {SECTIONS}.")
+            raise SettingsError(
+                f"{file}: {name!r} stands outside a section",
+                remedy=f"Put it below one of: {', '.join(SECTIONS)}.",
+            )
     return tables
 
 
@@ -137,12 +140,15 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             return kind(value)
         except ValueError as error:
             choices = ", ".join(str(member.value) for member in kind)
-            raise SettingsError(f"{where} is {value!r}", remedy=f"Choose from: {choices}.") from error
+            raise SettingsError(
+                f"{where} is {value!r}", remedy=f"Choose from: {choices}."
+            ) from error
     if kind is Path and isinstance(value, str):
         return Path(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(kind, type) and (not isinstance(value, kind) or (kind is int and value in (True, False) and isinstance(value, bool))):
+    bool_as_int = kind is int and isinstance(value, bool)
+    if isinstance(kind, type) and (bool_as_int or not isinstance(value, kind)):
         raise SettingsError(f"{where} is {value!r}", remedy=f"Give {_article(kind)}.")
     return value
 
@@ -155,5 +161,11 @@ def _without_none(hint: Any) -> Any:
 
 
 def _article(kind: type) -> str:
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
+    words = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "a text",
+        Path: "a path",
+    }
     return words.get(kind, kind.__name__)

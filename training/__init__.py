@@ -1,0 +1,1 @@
+"""Training: recipes, the adversarial loop, and the record each training leaves."""

@@ -1,0 +1,235 @@
+"""Fit an artifact's detectors on clean and attacked training images, then calibrate them.
+
+Attacks are used to fit, never to calibrate: split A gives each head its conformal p-values, split B
+the threshold of the fused score. Test images are not touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustness.art_library import prepare
+from robustness.calibration import Threshold, calibrate_threshold
+from robustness.heads import ActivationHead, DetectorHead, SubsetScanHead
+from robustness.pgd import PGD
+from robustness.screened_model import (
+    FUSED_SCORES_B,
+    HEAD_SCORES_A,
+    PROJECTION,
+    ScreenedModel,
+    embedding_projection,
+    load_classifier,
+)
+from torchkeep.architectures import Classifier
+from torchkeep.artifact import ModelArtifact
+from torchkeep.data import ImageSet, Splits
+from torchkeep.errors import SettingsError
+
+EMBEDDING_SEED = 0x70C4
+BATCH = 500
+
+Progress = Callable[[str, int, int], None]
+"""Called with a step's name, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorConfig:
+    """How detectors are fitted and how many false alarms they may give."""
+
+    target_fpr: float = 0.01
+    confidence: float = 0.95
+    fit_images: int = 10_000
+    background_images: int = 2_000
+    epochs: int = 10
+    attack_steps: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.target_fpr < 1 or not 0 < self.confidence < 1:
+            raise SettingsError("target_fpr and confidence must lie between 0 and 1")
+        counts = (self.fit_images, self.background_images, self.epochs, self.attack_steps)
+        if min(counts) < 1:
+            raise SettingsError("fit_images, background_images, epochs, attack_steps: at least 1")
+
+
+def to_unit(images: ImageSet) -> Tensor:
+    """Return a set's images as float32 in 0..1: N C H W."""
+    return torch.from_numpy(images.images).float().div_(255)
+
+
+def fit_detectors(
+    artifact: ModelArtifact,
+    splits: Splits,
+    config: DetectorConfig,
+    device: torch.device,
+    progress: Progress,
+) -> ModelArtifact:
+    """Fit, calibrate and write the detectors of `artifact`; returns it as it then is on disk.
+
+    Raises `SettingsError` if the calibration splits are too small for the target rate, and
+    `ArtifactError` if the artifact has no threat model to fit against.
+    """
+    classifier = load_classifier(artifact).to(device).requires_grad_(False)
+    heads = _fit_heads(artifact, classifier, splits, config, device, progress)
+    screened = _assemble(artifact, classifier, heads, device)
+    progress("calibrate", 0, 2)
+    raw_a = _scores(screened, splits.calibration_a)
+    screened.head_scores = raw_a.sort(dim=1).values
+    progress("calibrate", 1, 2)
+    fused = screened.fuse(_scores(screened, splits.calibration_b))[1]
+    threshold = calibrate_threshold(fused, config.target_fpr, config.confidence)
+    screened.fused_scores = fused.sort().values
+    progress("calibrate", 2, 2)
+    tensors = _tensors(screened)
+    return artifact.with_screening(
+        _describe(screened, threshold, len(raw_a[0]), tensors, config), tensors
+    )
+
+
+def _fit_heads(
+    artifact: ModelArtifact,
+    classifier: Classifier,
+    splits: Splits,
+    config: DetectorConfig,
+    device: torch.device,
+    progress: Progress,
+) -> list[tuple[str, DetectorHead]]:
+    prepare()
+    from robustness.detectors import ActivationDetector, SubsetScanDetector, art_classifier
+
+    chosen = _choose(len(splits.train), config)
+    clean = to_unit(splits.train.subset(chosen))
+    labels = torch.from_numpy(splits.train.labels[chosen])
+    attacked = _attack(artifact, classifier, clean, labels, config, device, progress)
+    wrapped = art_classifier(classifier, artifact.manifest.input.chw, device)
+    width = classifier.activations(clean[:1].to(device))[0].shape[1]
+    images = torch.cat([clean, attacked]).numpy()
+    is_attack = np.repeat(np.array([0, 1]), len(clean))
+    activation = ActivationHead(width).to(device)
+    progress("fit detectors", 0, 2)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        activation.network.apply(_reset)
+        ActivationDetector(wrapped, activation).fit(images, is_attack, nb_epochs=config.epochs)
+    progress("fit detectors", 1, 2)
+    background = clean[: config.background_images].numpy()
+    scan = SubsetScanHead(width, len(background)).to(device)
+    SubsetScanDetector(wrapped, scan).fit(background, np.zeros(len(background), np.int64))
+    progress("fit detectors", 2, 2)
+    return [(activation.kind, activation), (scan.kind, scan)]
+
+
+def _reset(module: torch.nn.Module) -> None:
+    if isinstance(module, torch.nn.Linear):
+        module.reset_parameters()
+
+
+def _choose(available: int, config: DetectorConfig) -> np.ndarray[Any, np.dtype[np.int64]]:
+    order = np.random.default_rng(config.seed).permutation(available)
+    return order[: config.fit_images]
+
+
+def _attack(
+    artifact: ModelArtifact,
+    classifier: Classifier,
+    clean: Tensor,
+    labels: Tensor,
+    config: DetectorConfig,
+    device: torch.device,
+    progress: Progress,
+) -> Tensor:
+    threat = artifact.manifest.threat_model
+    if threat is None:
+        raise SettingsError(
+            f"{artifact.manifest.name} names no threat model to fit detectors against",
+            remedy="Train it with an adversarial recipe.",
+        )
+    attack = PGD(
+        threat=threat,
+        steps=config.attack_steps,
+        step_size=2 * threat.eps / config.attack_steps,
+        seed=config.seed,
+    )
+    attacked = []
+    for start in range(0, len(clean), BATCH):
+        progress("attack training images", start, len(clean))
+        batch = slice(start, start + BATCH)
+        attacked.append(attack(classifier, clean[batch].to(device), labels[batch].to(device)))
+    progress("attack training images", len(clean), len(clean))
+    return torch.cat([batch.images.cpu() for batch in attacked])
+
+
+def _assemble(
+    artifact: ModelArtifact,
+    classifier: Classifier,
+    heads: list[tuple[str, DetectorHead]],
+    device: torch.device,
+) -> ScreenedModel:
+    return ScreenedModel(
+        classifier,
+        heads,
+        head_scores=torch.empty(len(heads), 0),
+        fused_scores=torch.empty(0),
+        projection=embedding_projection(classifier.head.in_features, EMBEDDING_SEED),
+        threshold=float("inf"),
+        calibration_id="",
+        classes=artifact.manifest.classes,
+        input_shape=artifact.manifest.input.chw,
+    ).to(device)
+
+
+@torch.no_grad()
+def _scores(screened: ScreenedModel, images: ImageSet) -> Tensor:
+    batches = torch.split(to_unit(images), BATCH)
+    return torch.cat([screened.score_heads(batch.to(screened.device)) for batch in batches], dim=1)
+
+
+def _tensors(screened: ScreenedModel) -> dict[str, Tensor]:
+    tensors = {
+        HEAD_SCORES_A: screened.head_scores,
+        FUSED_SCORES_B: screened.fused_scores,
+        PROJECTION: screened.projection,
+    }
+    for name, head in zip(screened.head_names, screened.heads, strict=True):
+        tensors |= {f"heads.{name}.{key}": value for key, value in head.state_dict().items()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _describe(
+    screened: ScreenedModel,
+    threshold: Threshold,
+    images_a: int,
+    tensors: dict[str, Tensor],
+    config: DetectorConfig,
+) -> dict[str, Any]:
+    content = b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))
+    identity = hashlib.sha256(content + repr(threshold.value).encode())
+    heads = [
+        {"name": name, "kind": head.kind, "options": head.options()}
+        for name, head in zip(screened.head_names, screened.typed_heads(), strict=True)
+    ]
+    return {
+        "heads": heads,
+        "fusion": "smallest conformal p-value",
+        "embedding": {"seed": EMBEDDING_SEED, "dims": screened.projection.shape[1]},
+        "fitted_with": asdict(config),
+        "calibration": {
+            "id": identity.hexdigest()[:16],
+            "device_type": screened.device.type,
+            "dtype": str(screened.projection.dtype).removeprefix("torch."),
+            "target_fpr": config.target_fpr,
+            "confidence": threshold.confidence,
+            "threshold": threshold.value,
+            "fpr_upper_bound": threshold.fpr_upper_bound,
+            "exceedances": threshold.exceedances,
+            "images_a": images_a,
+            "images_b": threshold.trials,
+        },
+    }

@@ -1,0 +1,137 @@
+"""Detector heads: the part of a detector that is served, free of ART and cheap.
+
+Shapes: B batch, A activations seen by detectors, K classes, N background images.
+A head gives each item a score; higher is more suspicious. Calibration, not the head, decides.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from torchkeep.errors import ArtifactError
+
+
+class DetectorHead(nn.Module, ABC):
+    """Scores items from what the one forward pass has computed already."""
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def score(self, activations: Tensor, logits: Tensor) -> Tensor:
+        """Return scores (B) from activations (B A) and logits (B K)."""
+
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """Return what `build_head` needs to make this head anew before its state is loaded."""
+
+    def forward(self, activations: Tensor, logits: Tensor) -> Tensor:
+        return self.score(activations, logits)
+
+
+class ActivationHead(DetectorHead):
+    """Two-class network on standardised activations (Metzen et al. 2017).
+
+    The score is the logit of "adversarial" minus that of "clean".
+    """
+
+    kind = "activation"
+    CLIP = 10.0
+    """Standardised activations are clipped here, so that one huge value cannot drown the rest."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, activations: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.activations, self.hidden = activations, hidden
+        self.register_buffer("mean", torch.zeros(activations))
+        self.register_buffer("std", torch.ones(activations))
+        self.network = nn.Sequential(
+            nn.Linear(activations, hidden), nn.ReLU(), nn.Linear(hidden, 2)
+        )
+
+    def standardise_by(self, activations: Tensor) -> None:
+        """Take mean and standard deviation from clean activations (N A)."""
+        self.mean.copy_(activations.mean(0))
+        self.std.copy_(activations.std(0).clamp_min(1e-3))
+
+    def two_class_logits(self, activations: Tensor) -> Tensor:
+        """Return the logits of clean and adversarial: B 2."""
+        standard = (activations - self.mean) / self.std
+        logits: Tensor = self.network(standard.clamp(-self.CLIP, self.CLIP))
+        return logits
+
+    def score(self, activations: Tensor, logits: Tensor) -> Tensor:
+        clean, adversarial = self.two_class_logits(activations).unbind(1)
+        return adversarial - clean
+
+    def options(self) -> dict[str, Any]:
+        return {"activations": self.activations, "hidden": self.hidden}
+
+
+class SubsetScanHead(DetectorHead):
+    """Berk-Jones scan over the subsets of unusual activations (Cintas et al. 2020).
+
+    Each activation gets an empirical p-value against N background images; the score is
+    max_k k ln(1 / p_(k)) over the sorted p-values up to `ALPHA_MAX`, which for a single item is
+    ART's `SubsetScanningDetector` in closed form (two_sided=False), and 0 if none is that small.
+    """
+
+    kind = "subset_scan"
+    ALPHA_MAX = 0.5
+
+    background: Tensor
+
+    def __init__(self, activations: int, background: int, two_sided: bool = True) -> None:
+        super().__init__()
+        self.two_sided = two_sided
+        self.register_buffer("background", torch.zeros(activations, background))
+        self.register_buffer("ranks", torch.arange(1.0, activations + 1), persistent=False)
+
+    ranks: Tensor
+
+    def learn_background(self, activations: Tensor) -> None:
+        """Take the null distribution from clean activations (N A)."""
+        self.background.copy_(activations.T.sort(dim=1).values)
+
+    def p_values(self, activations: Tensor) -> Tensor:
+        """Return the empirical p-value of each activation: B A to B A, each above 0."""
+        values = activations.T.contiguous()
+        total = self.background.shape[1]
+        below = torch.searchsorted(self.background, values)
+        right = (total - below + 1).T / (total + 1)
+        if not self.two_sided:
+            return right
+        left = (torch.searchsorted(self.background, values, right=True) + 1).T / (total + 1)
+        return (2 * torch.minimum(left, right)).clamp_max(1)
+
+    def score(self, activations: Tensor, logits: Tensor) -> Tensor:
+        smallest = self.p_values(activations).sort(dim=1).values
+        scans = self.ranks * -smallest.log()
+        return torch.where(smallest <= self.ALPHA_MAX, scans, 0).amax(1)
+
+    def options(self) -> dict[str, Any]:
+        activations, background = self.background.shape
+        return {
+            "activations": activations,
+            "background": background,
+            "two_sided": self.two_sided,
+        }
+
+
+_HEADS: Mapping[str, type[DetectorHead]] = {
+    head.kind: head for head in (ActivationHead, SubsetScanHead)
+}
+
+
+def build_head(kind: str, options: Mapping[str, Any]) -> DetectorHead:
+    """Build a head whose state is still to be loaded. Raises `ArtifactError` if there is none."""
+    try:
+        return _HEADS[kind](**options)
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"no detector head {kind!r} with options {dict(options)}") from error

@@ -1,0 +1,223 @@
+"""The served model: classifier and detector heads in one forward pass.
+
+Shapes: B batch, C H W an image, K classes, S heads, E embedding dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from robustness.calibration import conformal_p_values
+from robustness.heads import DetectorHead, build_head
+from torchkeep.architectures import Classifier, build
+from torchkeep.artifact import MODEL, SCREENING, ModelArtifact
+from torchkeep.errors import ArtifactError
+from torchkeep.schema import EMBEDDING_DIMS
+
+HEAD_SCORES_A = "calibration_a"
+FUSED_SCORES_B = "calibration_b"
+PROJECTION = "projection"
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenedBatch:
+    """What one forward pass says of B items, on the host."""
+
+    probabilities: NDArray[np.float32]  # B K
+    score: NDArray[np.float32]  # B, -ln of the smallest head p-value
+    p_value: NDArray[np.float32]  # B, of the score
+    head_p_values: NDArray[np.float32]  # B S
+    suspicious: NDArray[np.bool_]  # B, true also where failed
+    failed: NDArray[np.bool_]  # B, a value was not finite: nobody can judge this item
+    embedding: NDArray[np.float16]  # B E
+
+
+class ScreenedModel(nn.Module):
+    """Classifier, detector heads and calibration as one module.
+
+    Heads are fused by the smallest of their conformal p-values (Tippett 1931): one alarmed head is
+    enough, and a head that sees nothing costs little. `threshold` bounds the fused score.
+    """
+
+    head_scores: Tensor
+    fused_scores: Tensor
+    projection: Tensor
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        heads: Sequence[tuple[str, DetectorHead]],
+        *,
+        head_scores: Tensor,
+        fused_scores: Tensor,
+        projection: Tensor,
+        threshold: float,
+        calibration_id: str,
+        classes: Sequence[str],
+        input_shape: tuple[int, int, int],
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.heads = nn.ModuleList(head for _, head in heads)
+        self.head_names = tuple(name for name, _ in heads)
+        self.register_buffer("head_scores", head_scores)  # S n, ascending
+        self.register_buffer("fused_scores", fused_scores)  # n, ascending
+        self.register_buffer("projection", projection)  # F E
+        self.threshold = threshold
+        self.calibration_id = calibration_id
+        self.classes = tuple(classes)
+        self.input_shape = input_shape
+        self.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights lie."""
+        return self.projection.device
+
+    def score_heads(self, images: Tensor) -> Tensor:
+        """Return the raw score of each head for images in 0..1: B C H W to S B."""
+        activations, logits = self.classifier.activations(images)
+        return self._raw_scores(activations, logits)
+
+    def fuse(self, raw_scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the p-value of each head (S B) and the fused score (B)."""
+        p_values = conformal_p_values(raw_scores, self.head_scores)
+        return p_values, -p_values.amin(0).log()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return everything there is to say in one tensor, ready for a single copy to the host.
+
+        B C H W in 0..1 to B (K + E + 3 + S): probabilities, embedding, finite (1 or 0), score,
+        p-value, head p-values.
+        """
+        activations, logits = self.classifier.activations(images)
+        features = activations[:, -self.projection.shape[0] :]
+        finite = torch.isfinite(activations.sum(1) + logits.sum(1))
+        parts = [logits.softmax(1), features @ self.projection]
+        if self.head_names:
+            raw = self._raw_scores(activations, logits)
+            p_values, fused = self.fuse(raw)
+            finite = finite & torch.isfinite(raw).all(0)
+            p_fused = conformal_p_values(fused, self.fused_scores)
+            judged = [finite.float()[:, None], fused[:, None], p_fused[:, None], p_values.T]
+            return torch.cat(parts + judged, dim=1)
+        columns = torch.zeros(len(images), 3, device=images.device)
+        columns[:, 0], columns[:, 2] = finite, 1
+        return torch.cat([*parts, columns], dim=1)
+
+    @torch.inference_mode()
+    def screen(self, images: NDArray[np.uint8] | NDArray[np.float32]) -> ScreenedBatch:
+        """Predict and screen B C H W images: uint8 in 0..255 or float32 in 0..1.
+
+        One forward pass and one copy from device to host.
+        """
+        tensor = torch.from_numpy(images).to(self.device)
+        if tensor.dtype == torch.uint8:
+            tensor = tensor.float().div_(255)
+        table: NDArray[np.float32] = self(tensor).cpu().numpy()
+        classes, stop = len(self.classes), len(self.classes) + self.projection.shape[1]
+        finite, score = table[:, stop] > 0, table[:, stop + 1]
+        return ScreenedBatch(
+            probabilities=table[:, :classes],
+            score=score,
+            p_value=table[:, stop + 2],
+            head_p_values=table[:, stop + 3 :],
+            suspicious=(score > self.threshold) | ~finite,
+            failed=~finite,
+            embedding=_to_float16(table[:, classes:stop]),
+        )
+
+    def _raw_scores(self, activations: Tensor, logits: Tensor) -> Tensor:
+        return torch.stack([head.score(activations, logits) for head in self.typed_heads()])
+
+    def typed_heads(self) -> list[DetectorHead]:
+        """Return the heads as what they are; `nn.ModuleList` forgets."""
+        return list(self.heads)  # type: ignore[arg-type]
+
+
+def _to_float16(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    largest = np.finfo(np.float16).max
+    return np.clip(values, -largest, largest).astype(np.float16)
+
+
+def embedding_projection(features: int, seed: int) -> Tensor:
+    """Return a seeded Gaussian projection F E (Johnson and Lindenstrauss 1984)."""
+    generator = torch.Generator().manual_seed(seed)
+    gaussian = torch.randn(features, EMBEDDING_DIMS, generator=generator)
+    return gaussian / math.sqrt(EMBEDDING_DIMS)
+
+
+def load_classifier(artifact: ModelArtifact) -> Classifier:
+    """Build the artifact's classifier with its weights, on the CPU, ready to evaluate."""
+    manifest = artifact.manifest
+    classifier = build(
+        manifest.architecture, manifest.input, len(manifest.classes), manifest.options
+    )
+    _load_state(classifier, artifact.tensors(MODEL), artifact, MODEL)
+    return classifier.eval()
+
+
+def load_screened_model(artifact: ModelArtifact, device: torch.device | str) -> ScreenedModel:
+    """Build the served model of an artifact on a device.
+
+    Raises `ArtifactError` if its detectors are missing, damaged, or calibrated for another type of
+    device: floating point differs between devices, and with it the false-positive rate.
+    """
+    manifest, target = artifact.manifest, torch.device(device)
+    if manifest.screening is None:
+        raise ArtifactError(
+            f"{artifact.path} has no detectors", remedy="Run `torchkeep fit-detectors` on it."
+        )
+    calibration = manifest.screening["calibration"]
+    if calibration["device_type"] != target.type:
+        raise ArtifactError(
+            f"{artifact.path} was calibrated on {calibration['device_type']}, not {target.type}",
+            remedy=f"Run `torchkeep fit-detectors --device {target.type}` on it.",
+        )
+    tensors = artifact.tensors(SCREENING)
+    heads = [_load_head(raw, tensors, artifact) for raw in manifest.screening["heads"]]
+    try:
+        model = ScreenedModel(
+            load_classifier(artifact),
+            heads,
+            head_scores=tensors[HEAD_SCORES_A],
+            fused_scores=tensors[FUSED_SCORES_B],
+            projection=tensors[PROJECTION],
+            threshold=float(calibration["threshold"]),
+            calibration_id=str(calibration["id"]),
+            classes=manifest.classes,
+            input_shape=manifest.input.chw,
+        )
+    except KeyError as error:
+        raise ArtifactError(f"{artifact.path} misses {error} in its screening") from error
+    return model.to(target)
+
+
+def _load_head(
+    raw: dict[str, Any], tensors: dict[str, Tensor], artifact: ModelArtifact
+) -> tuple[str, DetectorHead]:
+    head = build_head(raw["kind"], raw["options"])
+    prefix = f"heads.{raw['name']}."
+    state = {
+        key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+    }
+    _load_state(head, state, artifact, SCREENING)
+    return raw["name"], head
+
+
+def _load_state(
+    module: nn.Module, state: dict[str, Tensor], artifact: ModelArtifact, file: str
+) -> None:
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ArtifactError(f"{artifact.path / file} does not fit: {reason}") from error

@@ -1,0 +1,193 @@
+"""A model artifact: a folder of safetensors and one JSON manifest, every file hashed, no pickle.
+
+    artifact.json           what it is, where it came from, and the SHA-256 of the other files
+    model.safetensors       weights of the classifier
+    screening.safetensors   detector heads, calibration and projection (once detectors are fitted)
+
+The digest of an artifact is the SHA-256 of its manifest, which vouches for the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from torchkeep import __version__
+from torchkeep.atomic_file import atomic_directory
+from torchkeep.errors import ArtifactError, SettingsError
+from torchkeep.image_shape import ImageShape
+from torchkeep.threat_model import Epsilon, Norm, ThreatModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ARTIFACT_SCHEMA = 1
+MANIFEST = "artifact.json"
+MODEL = "model.safetensors"
+SCREENING = "screening.safetensors"
+FILES = frozenset({MODEL, SCREENING})
+MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,2}")
+
+Tensors = Mapping[str, "Tensor"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What an artifact says of itself; mappings hold plain JSON values."""
+
+    name: str
+    version: str
+    architecture: str
+    options: Mapping[str, Any]
+    input: ImageShape
+    classes: tuple[str, ...]
+    threat_model: ThreatModel | None
+    train_record: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    screening: Mapping[str, Any] | None
+    code_version: str = __version__
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ArtifactError(
+                f"{self.name!r} is no model name",
+                remedy="Use a letter, then up to 63 letters, digits, - or _.",
+            )
+        if not _VERSION.fullmatch(self.version):
+            raise ArtifactError(f"{self.version!r} is no version", remedy="Use 1, 1.0 or 1.0.0.")
+        if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
+            raise ArtifactError("a model needs two or more distinct class names")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values, without the hashes of the files."""
+        return asdict(self) | {"classes": list(self.classes)}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Manifest:
+        """Read what `to_json` wrote. Raises `ArtifactError` on anything else."""
+        try:
+            threat = raw["threat_model"]
+            return cls(
+                **{key: _typed(raw, key, str) for key in ("name", "version", "architecture")},
+                options=_typed(raw, "options", dict),
+                input=ImageShape(**_typed(raw, "input", dict)),
+                classes=tuple(str(label) for label in _typed(raw, "classes", list)),
+                threat_model=threat
+                and ThreatModel(norm=Norm(threat["norm"]), eps=Epsilon(float(threat["eps"]))),
+                train_record=_typed(raw, "train_record", dict),
+                metrics=_typed(raw, "metrics", dict),
+                screening=raw["screening"] and _typed(raw, "screening", dict),
+                code_version=_typed(raw, "code_version", str),
+            )
+        except (KeyError, TypeError, ValueError, SettingsError) as error:
+            raise ArtifactError(f"the manifest does not fit its schema: {error!r}") from error
+
+
+def _typed(raw: Mapping[str, Any], key: str, kind: type) -> Any:
+    if not isinstance(raw[key], kind):
+        raise TypeError(f"{key} must be a {kind.__name__}")
+    return raw[key]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelArtifact:
+    """An artifact on disk whose files match its manifest."""
+
+    path: Path
+    manifest: Manifest
+    digest: str
+    hashes: Mapping[str, str]
+
+    @classmethod
+    def load(cls, path: Path) -> ModelArtifact:
+        """Read the manifest in folder `path` and verify the hash of every file it names.
+
+        Raises `ArtifactError` that names the file and what is wrong with it.
+        """
+        content = _read(path / MANIFEST, "the manifest of an artifact")
+        if len(content) > MAX_MANIFEST_BYTES:
+            raise ArtifactError(f"{path / MANIFEST} is larger than {MAX_MANIFEST_BYTES} bytes")
+        hashes, manifest = _parse(path / MANIFEST, content)
+        artifact = cls(path, manifest, hashlib.sha256(content).hexdigest(), hashes)
+        for name in hashes:
+            artifact.read_file(name)
+        return artifact
+
+    @classmethod
+    def write(cls, path: Path, manifest: Manifest, files: Mapping[str, Tensors]) -> ModelArtifact:
+        """Write an artifact whole or not at all; an existing one at `path` is replaced."""
+        from safetensors.torch import save
+
+        contents = {name: save(dict(tensors)) for name, tensors in files.items()}
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+        document = {"schema": ARTIFACT_SCHEMA, **manifest.to_json(), "files": hashes}
+        contents[MANIFEST] = orjson.dumps(
+            document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY
+        )
+        with atomic_directory(path) as scratch:
+            for name, data in contents.items():
+                (scratch / name).write_bytes(data)
+        return cls.load(path)
+
+    def with_screening(self, screening: Mapping[str, Any], tensors: Tensors) -> ModelArtifact:
+        """Write this artifact anew, in its place, with fitted and calibrated detectors."""
+        manifest = replace(self.manifest, screening=screening)
+        return self.write(self.path, manifest, {MODEL: self.tensors(MODEL), SCREENING: tensors})
+
+    def read_file(self, name: str) -> bytes:
+        """Return the bytes of one file. Raises `ArtifactError` if its hash does not match."""
+        content = _read(self.path / name, f"SHA-256 {self.hashes[name][:12]}…")
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.hashes[name]:
+            raise ArtifactError(
+                f"{self.path / name} was changed: SHA-256 {found[:12]}…, "
+                f"expected {self.hashes[name][:12]}…",
+                remedy="Train or fetch the artifact again.",
+            )
+        return content
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """Return the tensors of one file, on the CPU. Raises `ArtifactError` if it is damaged."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        if name not in self.hashes:
+            raise ArtifactError(
+                f"{self.path} has no {name}", remedy="Run `torchkeep fit-detectors` on it."
+            )
+        try:
+            return load(self.read_file(name))
+        except SafetensorError as error:
+            raise ArtifactError(f"{self.path / name} is no safetensors file: {error}") from error
+
+
+def _read(path: Path, expected: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}; expected {expected}") from error
+
+
+def _parse(path: Path, content: bytes) -> tuple[dict[str, str], Manifest]:
+    try:
+        raw = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise ArtifactError(f"{path} is not JSON: {error}") from error
+    if not isinstance(raw, dict) or raw.get("schema") != ARTIFACT_SCHEMA:
+        found = raw.get("schema") if isinstance(raw, dict) else None
+        raise ArtifactError(
+            f"{path} has artifact schema {found!r}; this version reads {ARTIFACT_SCHEMA}"
+        )
+    files = raw.get("files")
+    if not isinstance(files, dict) or MODEL not in files or not files.keys() <= FILES:
+        raise ArtifactError(f"{path} must name {MODEL} and nothing beyond {sorted(FILES)}")
+    return {name: str(digest) for name, digest in files.items()}, Manifest.from_json(raw)

@@ -1,0 +1,63 @@
+"""`torchkeep fit-detectors`: fit and calibrate an artifact's detectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from torchkeep.cli.output import AsJson, print_json
+from torchkeep.cli.progress import progress
+
+
+def fit_detectors(
+    artifact: Annotated[Path, typer.Argument(help="Folder of the artifact.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="The data it was trained on; by default as recorded."),
+    ] = None,
+    target_fpr: Annotated[
+        float, typer.Option(help="False-positive rate that calibration must stay below.")
+    ] = 0.01,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Annotated[str, typer.Option(help="Device that will serve: cpu or cuda.")] = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Fit detectors on clean and attacked training images and calibrate their threshold.
+
+    The threshold is the lowest whose false-positive rate stays below the target with 95 %
+    confidence, on images that nothing else has seen.
+
+    Examples:
+        torchkeep fit-detectors .torchkeep/artifacts/mnist-1.0
+
+        torchkeep fit-detectors .torchkeep/artifacts/mnist-1.0 --target-fpr 0.005
+
+    """
+    from robustness.fitting import DetectorConfig
+    from torchkeep.artifact import ModelArtifact
+    from torchkeep.cli.preparation import fitted, load_splits, torch_device
+    from torchkeep.errors import ArtifactError
+
+    model = ModelArtifact.load(artifact)
+    record = model.manifest.train_record["dataset"]
+    dataset, splits = load_splits(data or record["name"])
+    if dataset.digest != record["digest"]:
+        raise ArtifactError(
+            f"{artifact} was trained on other data than {dataset.name}",
+            remedy="Give the data it was trained on with --data.",
+        )
+    config = DetectorConfig(target_fpr=target_fpr, seed=seed)
+    with progress() as report:
+        model = fitted(model, splits, config, torch_device(device), report)
+    calibration = dict(model.manifest.screening or {})["calibration"]
+    if as_json:
+        print_json({"artifact": str(model.path), "digest": model.digest, **calibration})
+        return
+    Console().print(
+        f"threshold {calibration['threshold']:.3f}: {calibration['exceedances']} of "
+        f"{calibration['images_b']} calibration images above it, so the false-positive rate is at "
+        f"most {calibration['fpr_upper_bound']:.2%} ({calibration['confidence']:.0%} confidence)"
+    )

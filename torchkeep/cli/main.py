@@ -1,0 +1,87 @@
+"""Entry point of the `torchkeep` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from torchkeep import __version__
+from torchkeep.cli.data import data
+from torchkeep.cli.down import down
+from torchkeep.cli.fit_detectors import fit_detectors
+from torchkeep.cli.log import log
+from torchkeep.cli.package import package
+from torchkeep.cli.predict import predict
+from torchkeep.cli.screen_report import screen_report
+from torchkeep.cli.status import status
+from torchkeep.cli.token import token
+from torchkeep.cli.train import train
+from torchkeep.cli.up import up
+from torchkeep.errors import TorchkeepError
+
+VERBS: tuple[Callable[..., Any], ...] = (
+    up,
+    down,
+    status,
+    predict,
+    log,
+    screen_report,
+    data,
+    train,
+    fit_detectors,
+    package,
+    token,
+)
+INTERRUPTED = 130
+
+
+def command() -> typer.Typer:
+    """Build the command with all its verbs."""
+    app = typer.Typer(
+        name="torchkeep",
+        help="Serve PyTorch models that are screened, logged and hard to fool.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for verb in VERBS:
+        app.command(name=verb.__name__.replace("_", "-"))(verb)
+    return app
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+    ] = False,
+) -> None:
+    """Serve PyTorch models that are screened, logged and hard to fool."""
+    if version:
+        Console().print(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command; a known error is one line on stderr and its exit code."""
+    try:
+        command()()
+    except TorchkeepError as error:
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+def _complain(message: str) -> None:
+    console = Console(stderr=True, soft_wrap=True)
+    console.print("[bold red]error:[/]", end=" ")
+    console.print(message, markup=False, highlight=False)

@@ -1,0 +1,100 @@
+"""Steps that several verbs share: data, training, detectors, each reused where it still fits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from torchkeep.artifact import ModelArtifact
+from torchkeep.cli.progress import Report
+from torchkeep.errors import ArtifactError, SettingsError
+from torchkeep.paths import Home
+
+if TYPE_CHECKING:
+    import torch
+
+    from robustness.fitting import DetectorConfig
+    from torchkeep.data import Dataset, Splits
+    from training.config import TrainConfig
+
+
+def torch_device(name: str) -> torch.device:
+    """Return the device of that name. Raises `SettingsError` if this machine has none."""
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SettingsError(f"no device {name!r}", remedy="Give cpu, cuda or cuda:N.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("this machine has no CUDA device", remedy="Use --device cpu.")
+    return device
+
+
+def load_splits(name: str) -> tuple[Dataset, Splits]:
+    """Fetch or read a data set and split it, as the settings say."""
+    from rich.console import Console
+
+    from torchkeep.data import DataConfig, SplitSpec, load_dataset, split
+    from torchkeep.settings import Settings
+
+    console = Console(stderr=True)
+    config = Settings.load().section("data", DataConfig)
+    dataset = load_dataset(name, config=config, progress=console.print)
+    return dataset, split(dataset, SplitSpec())
+
+
+def artifact_path(name: str, version: str) -> Path:
+    """Return where the artifact of a model version lies by default."""
+    return Home.default().artifacts / f"{name}-{version}"
+
+
+def trained(
+    dataset: Dataset,
+    splits: Splits,
+    config: TrainConfig,
+    version: str,
+    out: Path | None,
+    device: torch.device,
+    report: Report,
+) -> ModelArtifact:
+    """Train and write an artifact."""
+    from training.run import train_artifact
+
+    path = out or artifact_path(config.name, version)
+    return train_artifact(
+        dataset, splits, config, path, device=device, progress=report, version=version
+    )
+
+
+def reusable(config: TrainConfig, dataset_digest: str, version: str) -> ModelArtifact | None:
+    """Return the artifact on disk if it came of this very configuration and data."""
+    try:
+        artifact = ModelArtifact.load(artifact_path(config.name, version))
+    except ArtifactError:
+        return None
+    record = artifact.manifest.train_record
+    same_config = record.get("config") == orjson.loads(orjson.dumps(asdict(config)))
+    same_data = record.get("dataset", {}).get("digest") == dataset_digest
+    return artifact if same_config and same_data else None
+
+
+def fitted(
+    artifact: ModelArtifact,
+    splits: Splits,
+    config: DetectorConfig,
+    device: torch.device,
+    report: Report,
+) -> ModelArtifact:
+    """Fit and calibrate detectors, unless the artifact has them from this very configuration."""
+    from robustness.fitting import fit_detectors
+
+    screening = artifact.manifest.screening
+    if screening is not None:
+        same_config = screening["fitted_with"] == orjson.loads(orjson.dumps(asdict(config)))
+        if same_config and screening["calibration"]["device_type"] == device.type:
+            return artifact
+    return fit_detectors(artifact, splits, config, device, report)

@@ -1,0 +1,140 @@
+"""The training loop: seeded, bounded by steps, watched for collapse.
+
+Shapes: N training images, B batch, C H W an image; pixels are in 0..1 on the device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
+from torch import Tensor, nn
+
+from robustness.pgd import PGD
+from torchkeep.errors import TrainingError
+from training.config import TrainConfig
+from training.fast_at import perturb
+from training.overfitting_probe import OverfittingProbe
+
+Progress = Callable[[str, int, int], None]
+"""Called with a step's name, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one epoch came to."""
+
+    number: int
+    loss: float
+    probe_accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What the loop leaves beside the weights in the model."""
+
+    epochs: tuple[Epoch, ...]
+    steps: int
+    collapsed_at: int | None
+
+
+def triangular_rate(step: int, steps: int, peak: float, peak_at: float) -> float:
+    """Return a learning rate that rises from 0 to `peak` and falls back to 0 (Smith 2017)."""
+    rise = peak_at * steps
+    share = step / rise if step < rise else (steps - step) / (steps - rise)
+    return peak * share
+
+
+@contextmanager
+def deterministic(seed: int) -> Iterator[torch.Generator]:
+    """Seed torch and ask for deterministic algorithms, for the block alone."""
+    before = torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield torch.Generator().manual_seed(seed)
+        finally:
+            torch.use_deterministic_algorithms(before)
+
+
+def train(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    probe: OverfittingProbe,
+    config: TrainConfig,
+    generator: torch.Generator,
+    progress: Progress,
+) -> Training:
+    """Train `model` in place on `images` (N C H W) and `labels` (N).
+
+    After a collapse the weights of the best epoch are put back and training ends. Raises
+    `TrainingError` if the loss is no longer finite.
+    """
+    optimizer = torch.optim.Adam(model.parameters(), weight_decay=config.weight_decay)
+    per_epoch = math.ceil(len(images) / config.batch_size)
+    steps = config.epochs * per_epoch
+    epochs: list[Epoch] = []
+    for number in range(1, config.epochs + 1):
+        order = torch.randperm(len(images), generator=generator).to(images.device)
+        total = torch.zeros((), device=images.device)
+        for index, batch in enumerate(torch.split(order, config.batch_size)):
+            step = (number - 1) * per_epoch + index
+            rate = triangular_rate(step + 1, steps + 1, config.peak_learning_rate, config.peak_at)
+            optimizer.param_groups[0]["lr"] = rate
+            total += _step(model, optimizer, images[batch], labels[batch], config, generator)
+            progress("train", step + 1, steps)
+        accuracy = _finish_epoch(model, probe, total.item() / per_epoch, number, epochs)
+        if probe.collapsed(accuracy):
+            model.load_state_dict(probe.weights)
+            return Training(tuple(epochs), number * per_epoch, collapsed_at=number)
+    return Training(tuple(epochs), steps, collapsed_at=None)
+
+
+def _step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    config: TrainConfig,
+    generator: torch.Generator,
+) -> Tensor:
+    model.train()
+    attacked = perturb(model, images, labels, config.threat_model, config.step_size, generator)
+    loss = F.cross_entropy(model(attacked), labels)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return loss.detach()
+
+
+def _finish_epoch(
+    model: nn.Module, probe: OverfittingProbe, loss: float, number: int, epochs: list[Epoch]
+) -> float:
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"the loss is not finite in epoch {number}",
+            remedy="Lower peak_learning_rate, or look for broken images.",
+        )
+    accuracy = probe.measure(model)
+    epochs.append(Epoch(number, loss, accuracy))
+    return accuracy
+
+
+def overfitting_probe(config: TrainConfig, images: Tensor, labels: Tensor) -> OverfittingProbe:
+    """Build the probe of a configuration on held-out images (N C H W)."""
+    attack = PGD(
+        threat=config.threat_model,
+        steps=config.probe_steps,
+        step_size=2 * config.threat_model.eps / config.probe_steps,
+        seed=config.seed,
+    )
+    count = config.probe_images
+    return OverfittingProbe(
+        attack=attack, images=images[:count], labels=labels[:count], collapse=config.collapse
+    )
