@@ -7,7 +7,7 @@ the threshold of the fused score. Test images are not touched.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from robustness.art_library import prepare
 from robustness.calibration import Threshold, calibrate_threshold
+from robustness.fusion import Fusion
 from robustness.heads import ActivationHead, DetectorHead, SubsetScanHead
 from robustness.pgd import PGD
 from robustness.screened_model import (
     FUSED_SCORES_B,
     HEAD_SCORES_A,
     PROJECTION,
-    ScreenedModel,
     embedding_projection,
     load_classifier,
 )
@@ -31,6 +31,7 @@ from torchkeep.architectures import Classifier
 from torchkeep.artifact import ModelArtifact
 from torchkeep.data import ImageSet, Splits
 from torchkeep.errors import SettingsError
+from torchkeep.schema import EMBEDDING_DIMS
 
 EMBEDDING_SEED = 0x70C4
 BATCH = 500
@@ -46,7 +47,7 @@ class DetectorConfig:
     target_fpr: float = 0.01
     confidence: float = 0.95
     fit_images: int = 10_000
-    background_images: int = 2_000
+    background_images: int = 500
     epochs: int = 10
     attack_steps: int = 10
     seed: int = 0
@@ -78,19 +79,14 @@ def fit_detectors(
     """
     classifier = load_classifier(artifact).to(device).requires_grad_(False)
     heads = _fit_heads(artifact, classifier, splits, config, device, progress)
-    screened = _assemble(artifact, classifier, heads, device)
     progress("calibrate", 0, 2)
-    raw_a = _scores(screened, splits.calibration_a)
-    screened.head_scores = raw_a.sort(dim=1).values
+    fusion = Fusion(_scores(classifier, heads, splits.calibration_a, device))
     progress("calibrate", 1, 2)
-    fused = screened.fuse(_scores(screened, splits.calibration_b))[1]
+    fused = fusion(_scores(classifier, heads, splits.calibration_b, device))[1]
     threshold = calibrate_threshold(fused, config.target_fpr, config.confidence)
-    screened.fused_scores = fused.sort().values
     progress("calibrate", 2, 2)
-    tensors = _tensors(screened)
-    return artifact.with_screening(
-        _describe(screened, threshold, len(raw_a[0]), tensors, config), tensors
-    )
+    tensors = _tensors(classifier, heads, fusion, fused)
+    return artifact.with_screening(_describe(heads, threshold, tensors, config, device), tensors)
 
 
 def _fit_heads(
@@ -166,70 +162,63 @@ def _attack(
     return torch.cat([batch.images.cpu() for batch in attacked])
 
 
-def _assemble(
-    artifact: ModelArtifact,
-    classifier: Classifier,
-    heads: list[tuple[str, DetectorHead]],
-    device: torch.device,
-) -> ScreenedModel:
-    return ScreenedModel(
-        classifier,
-        heads,
-        head_scores=torch.empty(len(heads), 0),
-        fused_scores=torch.empty(0),
-        projection=embedding_projection(classifier.head.in_features, EMBEDDING_SEED),
-        threshold=float("inf"),
-        calibration_id="",
-        classes=artifact.manifest.classes,
-        input_shape=artifact.manifest.input.chw,
-    ).to(device)
-
-
 @torch.no_grad()
-def _scores(screened: ScreenedModel, images: ImageSet) -> Tensor:
-    batches = torch.split(to_unit(images), BATCH)
-    return torch.cat([screened.score_heads(batch.to(screened.device)) for batch in batches], dim=1)
+def _scores(
+    classifier: Classifier,
+    heads: Sequence[tuple[str, DetectorHead]],
+    images: ImageSet,
+    device: torch.device,
+) -> Tensor:
+    """Return what each head scores each image: S N."""
+    columns = []
+    for batch in torch.split(to_unit(images), BATCH):
+        activations, logits = classifier.activations(batch.to(device))
+        columns.append(torch.stack([head.score(activations, logits) for _, head in heads]))
+    return torch.cat(columns, dim=1)
 
 
-def _tensors(screened: ScreenedModel) -> dict[str, Tensor]:
+def _tensors(
+    classifier: Classifier,
+    heads: Sequence[tuple[str, DetectorHead]],
+    fusion: Fusion,
+    fused: Tensor,
+) -> dict[str, Tensor]:
     tensors = {
-        HEAD_SCORES_A: screened.head_scores,
-        FUSED_SCORES_B: screened.fused_scores,
-        PROJECTION: screened.projection,
+        HEAD_SCORES_A: fusion.calibration,
+        FUSED_SCORES_B: fused.sort().values,
+        PROJECTION: embedding_projection(classifier.head.in_features, EMBEDDING_SEED),
     }
-    for name, head in zip(screened.head_names, screened.heads, strict=True):
+    for name, head in heads:
         tensors |= {f"heads.{name}.{key}": value for key, value in head.state_dict().items()}
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _describe(
-    screened: ScreenedModel,
+    heads: Sequence[tuple[str, DetectorHead]],
     threshold: Threshold,
-    images_a: int,
     tensors: dict[str, Tensor],
     config: DetectorConfig,
+    device: torch.device,
 ) -> dict[str, Any]:
     content = b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))
     identity = hashlib.sha256(content + repr(threshold.value).encode())
-    heads = [
-        {"name": name, "kind": head.kind, "options": head.options()}
-        for name, head in zip(screened.head_names, screened.typed_heads(), strict=True)
-    ]
     return {
-        "heads": heads,
+        "heads": [
+            {"name": name, "kind": head.kind, "options": head.options()} for name, head in heads
+        ],
         "fusion": "smallest conformal p-value",
-        "embedding": {"seed": EMBEDDING_SEED, "dims": screened.projection.shape[1]},
+        "embedding": {"seed": EMBEDDING_SEED, "dims": EMBEDDING_DIMS},
         "fitted_with": asdict(config),
         "calibration": {
             "id": identity.hexdigest()[:16],
-            "device_type": screened.device.type,
-            "dtype": str(screened.projection.dtype).removeprefix("torch."),
+            "device_type": device.type,
+            "dtype": str(tensors[FUSED_SCORES_B].dtype).removeprefix("torch."),
             "target_fpr": config.target_fpr,
             "confidence": threshold.confidence,
             "threshold": threshold.value,
             "fpr_upper_bound": threshold.fpr_upper_bound,
             "exceedances": threshold.exceedances,
-            "images_a": images_a,
+            "images_a": tensors[HEAD_SCORES_A].shape[1],
             "images_b": threshold.trials,
         },
     }

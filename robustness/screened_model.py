@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustness.calibration import conformal_p_values
+from robustness.fusion import Fusion
 from robustness.heads import DetectorHead, build_head
 from torchkeep.architectures import Classifier, build
 from torchkeep.artifact import MODEL, SCREENING, ModelArtifact
@@ -32,7 +33,7 @@ class ScreenedBatch:
     """What one forward pass says of B items, on the host."""
 
     probabilities: NDArray[np.float32]  # B K
-    score: NDArray[np.float32]  # B, -ln of the smallest head p-value
+    score: NDArray[np.float32]  # B, fused; higher is more suspicious
     p_value: NDArray[np.float32]  # B, of the score
     head_p_values: NDArray[np.float32]  # B S
     suspicious: NDArray[np.bool_]  # B, true also where failed
@@ -41,13 +42,12 @@ class ScreenedBatch:
 
 
 class ScreenedModel(nn.Module):
-    """Classifier, detector heads and calibration as one module.
+    """Classifier, detector heads, their fusion and its threshold as one module.
 
-    Heads are fused by the smallest of their conformal p-values (Tippett 1931): one alarmed head is
-    enough, and a head that sees nothing costs little. `threshold` bounds the fused score.
+    `fused_scores` (n) are those of clean images (split B); a score above `threshold` is suspicious.
+    Without heads nothing is: the score is 0 and the p-value 1.
     """
 
-    head_scores: Tensor
     fused_scores: Tensor
     projection: Tensor
 
@@ -56,7 +56,7 @@ class ScreenedModel(nn.Module):
         classifier: Classifier,
         heads: Sequence[tuple[str, DetectorHead]],
         *,
-        head_scores: Tensor,
+        fusion: Fusion | None,
         fused_scores: Tensor,
         projection: Tensor,
         threshold: float,
@@ -68,8 +68,8 @@ class ScreenedModel(nn.Module):
         self.classifier = classifier
         self.heads = nn.ModuleList(head for _, head in heads)
         self.head_names = tuple(name for name, _ in heads)
-        self.register_buffer("head_scores", head_scores)  # S n, ascending
-        self.register_buffer("fused_scores", fused_scores)  # n, ascending
+        self.fusion = fusion
+        self.register_buffer("fused_scores", fused_scores.sort().values)
         self.register_buffer("projection", projection)  # F E
         self.threshold = threshold
         self.calibration_id = calibration_id
@@ -82,16 +82,6 @@ class ScreenedModel(nn.Module):
         """Where the model's weights lie."""
         return self.projection.device
 
-    def score_heads(self, images: Tensor) -> Tensor:
-        """Return the raw score of each head for images in 0..1: B C H W to S B."""
-        activations, logits = self.classifier.activations(images)
-        return self._raw_scores(activations, logits)
-
-    def fuse(self, raw_scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the p-value of each head (S B) and the fused score (B)."""
-        p_values = conformal_p_values(raw_scores, self.head_scores)
-        return p_values, -p_values.amin(0).log()
-
     def forward(self, images: Tensor) -> Tensor:
         """Return everything there is to say in one tensor, ready for a single copy to the host.
 
@@ -102,9 +92,10 @@ class ScreenedModel(nn.Module):
         features = activations[:, -self.projection.shape[0] :]
         finite = torch.isfinite(activations.sum(1) + logits.sum(1))
         parts = [logits.softmax(1), features @ self.projection]
-        if self.head_names:
-            raw = self._raw_scores(activations, logits)
-            p_values, fused = self.fuse(raw)
+        if self.fusion is not None:
+            heads = self.typed_heads()
+            raw = torch.stack([head.score(activations, logits) for head in heads])
+            p_values, fused = self.fusion(raw)
             finite = finite & torch.isfinite(raw).all(0)
             p_fused = conformal_p_values(fused, self.fused_scores)
             judged = [finite.float()[:, None], fused[:, None], p_fused[:, None], p_values.T]
@@ -134,9 +125,6 @@ class ScreenedModel(nn.Module):
             failed=~finite,
             embedding=_to_float16(table[:, classes:stop]),
         )
-
-    def _raw_scores(self, activations: Tensor, logits: Tensor) -> Tensor:
-        return torch.stack([head.score(activations, logits) for head in self.typed_heads()])
 
     def typed_heads(self) -> list[DetectorHead]:
         """Return the heads as what they are; `nn.ModuleList` forgets."""
@@ -188,7 +176,7 @@ def load_screened_model(artifact: ModelArtifact, device: torch.device | str) -> 
         model = ScreenedModel(
             load_classifier(artifact),
             heads,
-            head_scores=tensors[HEAD_SCORES_A],
+            fusion=Fusion(tensors[HEAD_SCORES_A]),
             fused_scores=tensors[FUSED_SCORES_B],
             projection=tensors[PROJECTION],
             threshold=float(calibration["threshold"]),

@@ -135,7 +135,9 @@ class InputDataSummary(TypedDict):
 
 class Screening(TypedDict):
     verdict: Annotated[str, Doc("clean, suspicious, or failed (a detector could not judge)")]
-    score: Annotated[float | None, Doc("-ln of the smallest head p-value; higher is worse")]
+    score: Annotated[
+        float | None, Doc("-ln of the smallest head p-value, or more; higher is worse")
+    ]
     p_value: Annotated[float | None, Doc("conformal p-value of the score, on calibration split B")]
     threshold: Annotated[float, Doc("score above which an item is suspicious")]
     calibration_id: Annotated[str, Doc("which calibration the threshold comes from")]
@@ -275,12 +277,14 @@ class FieldSpec:
 def fields_of(record: type) -> tuple[FieldSpec, ...]:
     """Return the fields of a schema `TypedDict` in the order they are declared."""
     hints = get_type_hints(record, include_extras=True)
-    required: frozenset[str] = record.__required_keys__  # type: ignore[attr-defined]
-    return tuple(_field(name, hint, name in required) for name, hint in hints.items())
+    total: bool = record.__total__  # type: ignore[attr-defined]
+    return tuple(_field(name, hint, total) for name, hint in hints.items())
 
 
 def _field(name: str, hint: Any, required: bool) -> FieldSpec:
+    # read from the hint: `__required_keys__` is wrong where annotations are postponed
     while get_origin(hint) in (Required, NotRequired):
+        required = get_origin(hint) is Required
         hint = get_args(hint)[0]
     base, doc = get_args(hint)
     return FieldSpec(name, base, doc.text, required)

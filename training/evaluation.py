@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,9 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from robustness.pgd import PGD
+from torchkeep.artifact import Manifest
+from torchkeep.errors import ArtifactError
 from training.config import TrainConfig
+from training.loop import Progress
 
 BATCH = 250
+RECORDED = frozenset({"evaluation_images", "evaluation_restarts", "evaluation_steps", "seed"})
 STEP_SIZE_SHARE = 30
 """A step is eps / 30: 0.01 at Linf 0.3, the step of Madry et al. 2018 for MNIST."""
 
@@ -35,7 +38,7 @@ class Evaluation:
 
 
 def evaluation_attack(config: TrainConfig) -> PGD:
-    """Return the attack that the evaluation and the screening report share."""
+    """Return the attack that the evaluation uses."""
     return PGD(
         threat=config.threat_model,
         steps=config.evaluation_steps,
@@ -46,27 +49,54 @@ def evaluation_attack(config: TrainConfig) -> PGD:
     )
 
 
+def recorded_attack(manifest: Manifest) -> tuple[PGD, int]:
+    """Return the attack an artifact was evaluated with, and on how many images.
+
+    Raises `ArtifactError` if its training left no such record.
+    """
+    config = manifest.train_record.get("config", {})
+    if manifest.threat_model is None or not config.keys() >= RECORDED:
+        raise ArtifactError(
+            f"{manifest.name} {manifest.version} was not evaluated against an attack",
+            remedy="Train it with an adversarial recipe.",
+        )
+    attack = PGD(
+        threat=manifest.threat_model,
+        steps=config["evaluation_steps"],
+        step_size=manifest.threat_model.eps / STEP_SIZE_SHARE,
+        restarts=config["evaluation_restarts"],
+        seed=config["seed"],
+        batch_size=BATCH,
+    )
+    return attack, config["evaluation_images"]
+
+
+def attack_images(
+    model: nn.Module, attack: PGD, images: Tensor, labels: Tensor, progress: Progress
+) -> Tensor:
+    """Return the attacked twins of images (N C H W), batch by batch with progress."""
+    twins = []
+    for start in range(0, len(images), BATCH):
+        progress("attack test images", start, len(images))
+        batch = slice(start, start + BATCH)
+        twins.append(attack(model, images[batch], labels[batch]).images)
+    progress("attack test images", len(images), len(images))
+    return torch.cat(twins)
+
+
 def evaluate(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    config: TrainConfig,
-    progress: Callable[[str, int, int], None],
+    model: nn.Module, images: Tensor, labels: Tensor, config: TrainConfig, progress: Progress
 ) -> Evaluation:
     """Measure clean accuracy on all images (N C H W), PGD accuracy on the first of them."""
     model.eval()
-    attack = evaluation_attack(config)
     count = min(config.evaluation_images, len(images))
-    fooled = 0
-    for start in range(0, count, BATCH):
-        progress("evaluate", start, count)
-        batch = slice(start, min(start + BATCH, count))
-        fooled += int(attack(model, images[batch], labels[batch]).successful.sum())
-    progress("evaluate", count, count)
+    twins = attack_images(
+        model, evaluation_attack(config), images[:count], labels[:count], progress
+    )
     return Evaluation(
         clean_accuracy=_accuracy(model, images, labels),
         clean_images=len(images),
-        pgd_accuracy=1 - fooled / count,
+        pgd_accuracy=_accuracy(model, twins, labels[:count]),
         pgd_images=count,
         pgd_steps=config.evaluation_steps,
         pgd_restarts=config.evaluation_restarts,

@@ -20,12 +20,11 @@ def mnist_quick() -> TrainConfig:
         name="mnist",
         data="mnist",
         architecture="small_cnn",
-        options={"width": 32},
         threat_model=ThreatModel(norm=Norm.LINF, eps=Epsilon(0.3)),
         step_size=0.375,
-        epochs=8,
+        epochs=10,
         batch_size=100,
-        peak_learning_rate=5e-3,
+        peak_learning_rate=3e-3,
     )
 
 
@@ -37,7 +36,6 @@ def fashion_quick() -> TrainConfig:
         name="fashion",
         data="fashion-mnist",
         architecture="small_cnn",
-        options={"width": 32},
         threat_model=ThreatModel(norm=Norm.LINF, eps=Epsilon(0.1)),
         step_size=0.125,
         epochs=8,

@@ -48,7 +48,7 @@ def test_art_crashes_where_no_p_value_is_small_and_we_answer_zero() -> None:
     background = torch.rand(50, 4, generator=torch.Generator().manual_seed(0))
     below_all = torch.full((1, 4), -1.0)
     head = scan(background, two_sided=False)
-    assert (head.p_values(below_all) > head.ALPHA_MAX).all()
+    assert (head.surprises(below_all) == 0).all()
     assert head.score(below_all, torch.zeros(1, 2)).item() == 0
 
 
@@ -70,9 +70,13 @@ def test_no_activation_crashes_a_head(values: np.ndarray, two_sided: bool) -> No
     assert ActivationHead(5).score(torch.from_numpy(values), logits).shape == (3,)
 
 
+def surprise(p_values: torch.Tensor) -> torch.Tensor:
+    return torch.where(p_values <= SubsetScanHead.ALPHA_MAX, -p_values.log(), 0)
+
+
 @settings(deadline=None, max_examples=30, derandomize=True)
 @given(seed=st.integers(0, 1000), ties=st.booleans())
-def test_p_values_count_the_background_as_defined(seed: int, ties: bool) -> None:
+def test_surprises_count_the_background_as_defined(seed: int, ties: bool) -> None:
     generator = torch.Generator().manual_seed(seed)
     background = torch.randn(40, 3, generator=generator)
     values = torch.randn(6, 3, generator=generator)
@@ -80,9 +84,9 @@ def test_p_values_count_the_background_as_defined(seed: int, ties: bool) -> None
         background, values = background.round(), values.round()
     right = (1 + (background[None] >= values[:, None]).sum(1)) / 41
     left = (1 + (background[None] <= values[:, None]).sum(1)) / 41
-    assert torch.allclose(scan(background, two_sided=False).p_values(values), right)
+    assert torch.allclose(scan(background, two_sided=False).surprises(values).T, surprise(right))
     both = (2 * torch.minimum(left, right)).clamp_max(1)
-    assert torch.allclose(scan(background, two_sided=True).p_values(values), both)
+    assert torch.allclose(scan(background, two_sided=True).surprises(values).T, surprise(both))
 
 
 def test_one_huge_activation_does_not_drown_the_others() -> None:
