@@ -15,13 +15,18 @@ _TINY = 1e-12
 
 def random_start(images: Tensor, threat: ThreatModel, generator: torch.Generator) -> Tensor:
     """Return perturbations drawn uniformly from the ball, clipped to valid pixels."""
+    return project(images, random_noise(images, threat, generator), threat)
+
+
+def random_noise(images: Tensor, threat: ThreatModel, generator: torch.Generator) -> Tensor:
+    """Return perturbations drawn uniformly from the ball; pixels may become invalid."""
     noise = torch.rand(images.shape, generator=generator).to(images) * 2 - 1
     if threat.norm is Norm.L2:
         radius = torch.rand(len(images), generator=generator).to(images)
         radius = radius ** (1 / images[0].numel())
         direction = torch.randn(images.shape, generator=generator).to(images)
         noise = direction / _norms(direction) * _per_image(radius)
-    return project(images, noise * threat.eps, threat)
+    return noise * threat.eps
 
 
 def ascent_direction(gradient: Tensor, norm: Norm) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
 from torch import Tensor, nn
 
-from robustness.perturbation import ascent_direction, project, random_start
+from robustness.perturbation import ascent_direction, project, random_noise
 from torchkeep.threat_model import ThreatModel
 
 
@@ -16,11 +16,20 @@ def perturb(
     labels: Tensor,
     threat: ThreatModel,
     step_size: float,
+    steps: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return the images (B C H W in 0..1) moved by one step up the loss from a random start."""
-    start = random_start(images, threat, generator).requires_grad_()
-    loss = F.cross_entropy(model(images + start), labels)
-    (gradient,) = torch.autograd.grad(loss, start)
-    step = step_size * ascent_direction(gradient, threat.norm)
-    return images + project(images, start.detach() + step, threat)
+    """Return the images (B C H W in 0..1) moved up the loss from a random start.
+
+    The start may leave valid pixels, the result does not: noise that is clipped first invites
+    catastrophic overfitting (de Jorge et al. 2022, section 4). More than one step are shorter ones.
+    """
+    length = step_size * 2 / (steps + 1)
+    perturbation = random_noise(images, threat, generator)
+    for _ in range(steps):
+        perturbation.requires_grad_()
+        loss = F.cross_entropy(model(images + perturbation), labels)
+        (gradient,) = torch.autograd.grad(loss, perturbation)
+        step = length * ascent_direction(gradient, threat.norm)
+        perturbation = project(images, perturbation.detach() + step, threat)
+    return images + perturbation

@@ -30,7 +30,9 @@ class Epoch:
 
     number: int
     loss: float
-    probe_accuracy: float
+    attack_steps: int
+    one_step_accuracy: float
+    pgd_accuracy: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Training:
 
     epochs: tuple[Epoch, ...]
     steps: int
-    collapsed_at: int | None
+    collapsed_in: tuple[int, ...]
 
 
 def triangular_rate(step: int, steps: int, peak: float, peak_at: float) -> float:
@@ -73,27 +75,41 @@ def train(
 ) -> Training:
     """Train `model` in place on `images` (N C H W) and `labels` (N).
 
-    After a collapse the weights of the best epoch are put back and training ends. Raises
-    `TrainingError` if the loss is no longer finite.
+    After a collapse the best weights so far are put back, and training goes on against one attack
+    step more. Raises `TrainingError` if the loss is no longer finite.
     """
     optimizer = torch.optim.Adam(model.parameters(), weight_decay=config.weight_decay)
     per_epoch = math.ceil(len(images) / config.batch_size)
     steps = config.epochs * per_epoch
     epochs: list[Epoch] = []
+    collapsed_in: list[int] = []
+    probe.remember(model)
     for number in range(1, config.epochs + 1):
+        attack_steps = 1 + len(collapsed_in)
         order = torch.randperm(len(images), generator=generator).to(images.device)
         total = torch.zeros((), device=images.device)
         for index, batch in enumerate(torch.split(order, config.batch_size)):
             step = (number - 1) * per_epoch + index
             rate = triangular_rate(step + 1, steps + 1, config.peak_learning_rate, config.peak_at)
             optimizer.param_groups[0]["lr"] = rate
-            total += _step(model, optimizer, images[batch], labels[batch], config, generator)
+            x, y = images[batch], labels[batch]
+            total += _step(model, optimizer, x, y, config, attack_steps, generator)
             progress("train", step + 1, steps)
-        accuracy = _finish_epoch(model, probe, total.item() / per_epoch, number, epochs)
-        if probe.collapsed(accuracy):
+        loss = total.item() / per_epoch
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is not finite in epoch {number}",
+                remedy="Lower peak_learning_rate, or look for broken images.",
+            )
+        probed = probe.measure(model)
+        epochs.append(
+            Epoch(number, loss, attack_steps, probed.one_step_accuracy, probed.pgd_accuracy)
+        )
+        if probe.collapsed(probed):
+            collapsed_in.append(number)
             model.load_state_dict(probe.weights)
-            return Training(tuple(epochs), number * per_epoch, collapsed_at=number)
-    return Training(tuple(epochs), steps, collapsed_at=None)
+            optimizer.state.clear()
+    return Training(tuple(epochs), steps, tuple(collapsed_in))
 
 
 def _step(
@@ -102,10 +118,13 @@ def _step(
     images: Tensor,
     labels: Tensor,
     config: TrainConfig,
+    attack_steps: int,
     generator: torch.Generator,
 ) -> Tensor:
     model.train()
-    attacked = perturb(model, images, labels, config.threat_model, config.step_size, generator)
+    attacked = perturb(
+        model, images, labels, config.threat_model, config.step_size, attack_steps, generator
+    )
     loss = F.cross_entropy(model(attacked), labels)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -113,28 +132,13 @@ def _step(
     return loss.detach()
 
 
-def _finish_epoch(
-    model: nn.Module, probe: OverfittingProbe, loss: float, number: int, epochs: list[Epoch]
-) -> float:
-    if not math.isfinite(loss):
-        raise TrainingError(
-            f"the loss is not finite in epoch {number}",
-            remedy="Lower peak_learning_rate, or look for broken images.",
-        )
-    accuracy = probe.measure(model)
-    epochs.append(Epoch(number, loss, accuracy))
-    return accuracy
-
-
 def overfitting_probe(config: TrainConfig, images: Tensor, labels: Tensor) -> OverfittingProbe:
     """Build the probe of a configuration on held-out images (N C H W)."""
-    attack = PGD(
-        threat=config.threat_model,
-        steps=config.probe_steps,
-        step_size=2 * config.threat_model.eps / config.probe_steps,
-        seed=config.seed,
-    )
-    count = config.probe_images
+    threat, steps = config.threat_model, config.probe_steps
     return OverfittingProbe(
-        attack=attack, images=images[:count], labels=labels[:count], collapse=config.collapse
+        one_step=PGD(threat=threat, steps=1, step_size=config.step_size, seed=config.seed),
+        pgd=PGD(threat=threat, steps=steps, step_size=2 * threat.eps / steps, seed=config.seed),
+        images=images[: config.probe_images],
+        labels=labels[: config.probe_images],
+        collapse=config.collapse,
     )

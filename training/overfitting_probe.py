@@ -1,8 +1,8 @@
 """Catastrophic overfitting: one-step robustness that a stronger attack shows to be none.
 
 A network trained against one attack step can learn, within an epoch, to fool just that step (Wong
-et al. 2020, section 5.4; Andriushchenko and Flammarion 2020). A few PGD steps on held-out images
-tell.
+et al. 2020, section 5.4; Andriushchenko and Flammarion 2020). On held-out images, one step and a
+few PGD steps then disagree.
 """
 
 from __future__ import annotations
@@ -14,32 +14,48 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from robustness.pgd import PGD
+from robustness.attack import Attack
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """Accuracy, as a share of 1, under one attack step and under PGD."""
+
+    one_step_accuracy: float
+    pgd_accuracy: float
 
 
 @dataclass(slots=True, kw_only=True)
 class OverfittingProbe:
-    """Watches PGD accuracy from epoch to epoch and keeps the best weights.
+    """Watches both accuracies from epoch to epoch and keeps the weights best under PGD.
 
-    A fall of more than `collapse` (a share of 1) below the best epoch is a collapse.
+    A gap between them of more than `collapse` (a share of 1) is a collapse.
     """
 
-    attack: PGD
+    one_step: Attack
+    pgd: Attack
     images: Tensor
     labels: Tensor
     collapse: float
     best: float = -1.0
     weights: Mapping[str, Any] = field(default_factory=dict)
 
-    def measure(self, model: nn.Module) -> float:
-        """Return PGD accuracy, and remember the weights if it is the best so far."""
-        fooled = self.attack(model, self.images, self.labels).successful
-        accuracy = 1 - fooled.float().mean().item()
-        if accuracy >= self.best:
-            self.best = accuracy
-            self.weights = copy.deepcopy(model.state_dict())
-        return accuracy
+    def remember(self, model: nn.Module) -> None:
+        """Take a model's weights as those to go back to."""
+        self.weights = copy.deepcopy(model.state_dict())
 
-    def collapsed(self, accuracy: float) -> bool:
-        """Say whether this accuracy has fallen too far below the best."""
-        return accuracy < self.best - self.collapse
+    def measure(self, model: nn.Module) -> Probed:
+        """Measure both accuracies; remember the weights if they are the best and no collapse."""
+        probed = Probed(self._accuracy(model, self.one_step), self._accuracy(model, self.pgd))
+        if probed.pgd_accuracy >= self.best and not self.collapsed(probed):
+            self.best = probed.pgd_accuracy
+            self.remember(model)
+        return probed
+
+    def collapsed(self, probed: Probed) -> bool:
+        """Say whether robustness against one step is no longer robustness."""
+        return probed.one_step_accuracy - probed.pgd_accuracy > self.collapse
+
+    def _accuracy(self, model: nn.Module, attack: Attack) -> float:
+        fooled = attack(model, self.images, self.labels).successful
+        return 1 - fooled.float().mean().item()

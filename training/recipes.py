@@ -24,7 +24,7 @@ def mnist_quick() -> TrainConfig:
         step_size=0.375,
         epochs=10,
         batch_size=100,
-        peak_learning_rate=3e-3,
+        peak_learning_rate=5e-3,
     )
 
 

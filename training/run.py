@@ -98,7 +98,7 @@ def _record(
         targets=_count(dataset.classes, splits.train),
         epochs=[asdict(epoch) for epoch in training.epochs],
         steps=training.steps,
-        collapsed_at=training.collapsed_at,
+        collapsed_in=list(training.collapsed_in),
         world_size=1,
         metrics=evaluation.to_json(),
         runtime_s=round(runtime, 3),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustness.attack import Attacked
+from robustness.attack import Attack
 from robustness.perturbation import distances
-from robustness.pgd import PGD
 from tests.conftest import quiet
 from torchkeep.architectures import build
 from torchkeep.artifact import MODEL, ModelArtifact
@@ -20,6 +19,7 @@ from torchkeep.data import Dataset, ImageSet, Splits
 from torchkeep.errors import ArtifactError, SettingsError, TrainingError
 from torchkeep.image_shape import ImageShape
 from torchkeep.schema import TrainRecord, fields_of
+from torchkeep.threat_model import ThreatModel
 from training.config import TrainConfig
 from training.evaluation import recorded_attack
 from training.fast_at import perturb
@@ -98,61 +98,118 @@ def test_adversarial_training_is_harder_to_fool_than_none(digits: Splits) -> Non
             probe = overfitting_probe(config, held, held_labels)
             setting = replace(config, threat_model=threat)
             train(model, images, labels, probe, setting, generator, quiet)
-        accuracies.append(probe.measure(model))
+        accuracies.append(probe.measure(model).pgd_accuracy)
     assert accuracies[0] > accuracies[1] + 0.1
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_one_step_stays_in_the_ball_and_raises_the_loss(digits: Splits, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "steps"), [(0, 1), (1, 1), (2, 3)])
+def test_the_attack_stays_in_the_ball_and_raises_the_loss(
+    digits: Splits, seed: int, steps: int
+) -> None:
     images, labels = tensors(digits.train, 64)
     config = short()
     with deterministic(seed) as generator:
         model = build("small_cnn", SHAPE, 10, {})
         threat = config.threat_model
-        moved = perturb(model, images, labels, threat, config.step_size, generator)
+        moved = perturb(model, images, labels, threat, config.step_size, steps, generator)
     assert distances(images, moved, threat.norm).max() <= threat.eps + 1e-6
     assert (moved.min() >= 0) & (moved.max() <= 1)
     loss = nn.functional.cross_entropy
     assert loss(model(moved), labels) > loss(model(images), labels)
 
 
-class Collapsing(PGD):
-    """A real attack whose reported success is forced to jump in one epoch."""
+@dataclass
+class Scripted(Attack):
+    """Reports, epoch by epoch, the accuracies it was given."""
 
-    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Attacked:  # type: ignore[misc]
-        measured.append(len(measured))
-        fooled = torch.zeros(len(images), dtype=torch.bool)
-        fooled[: [20, 2, 90, 0][measured[-1]]] = True
-        return Attacked(images, fooled)
+    threat: ThreatModel
+    accuracies: list[float]
+
+    def run(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        accuracy = self.accuracies.pop(0)
+        model.fooled = accuracy  # type: ignore[assignment]
+        return images
 
 
-measured: list[int] = []
+class Obedient(nn.Module):
+    """A trainable model that is right as often as the scripted attack wants, when evaluated."""
+
+    def __init__(self, labels: Tensor) -> None:
+        super().__init__()
+        self.net = build("small_cnn", SHAPE, 10, {})
+        self.labels = labels
+        self.fooled = 1.0
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            logits: Tensor = self.net(images)
+            return logits
+        right = torch.arange(len(images)) < self.fooled * len(images)
+        return nn.functional.one_hot((self.labels + ~right) % 10, 10).float()
 
 
-def test_a_collapse_ends_training_with_the_best_epochs_weights(digits: Splits) -> None:
-    measured.clear()
-    images, labels = tensors(digits.train, 200)
-    config = short(epochs=4, collapse=0.2)
-    attack = Collapsing(threat=config.threat_model, steps=1, step_size=0.1)
-    probe = OverfittingProbe(attack=attack, images=images[:100], labels=labels[:100], collapse=0.2)
+def test_a_collapse_goes_back_to_the_best_weights_and_takes_one_attack_step_more(
+    digits: Splits,
+) -> None:
+    images, labels = tensors(digits.train, 100)
+    config = short(epochs=4)
+    threat = config.threat_model
     with deterministic(0) as generator:
-        model = build("small_cnn", SHAPE, 10, {})
-        training = train(model, images, labels, probe, config, generator, quiet)
-    assert training.collapsed_at == 3
-    assert training.steps == 3 * 4
-    assert [epoch.probe_accuracy for epoch in training.epochs] == pytest.approx([0.8, 0.98, 0.1])
-    state = model.state_dict()
-    assert all(torch.equal(value, probe.weights[name]) for name, value in state.items())
+        model = Obedient(labels)
+        probe = OverfittingProbe(
+            one_step=Scripted(threat, [0.5, 0.9, 0.6, 0.7]),
+            pgd=Scripted(threat, [0.4, 0.1, 0.5, 0.6]),
+            images=images,
+            labels=labels,
+            collapse=0.2,
+        )
+        after: list[dict[str, Tensor]] = []
+
+        def note(step: str, done: int, total: int) -> None:
+            if done == 2 * total // 4 + 1:  # the first step after the collapse
+                after.append({**probe.weights})
+
+        training = train(model, images, labels, probe, config, generator, note)
+    assert training.collapsed_in == (2,)
+    assert [epoch.attack_steps for epoch in training.epochs] == [1, 1, 2, 2]
+    assert [epoch.pgd_accuracy for epoch in training.epochs] == pytest.approx([0.4, 0.1, 0.5, 0.6])
+    assert training.steps == 4 * 2
+    final = model.state_dict()
+    assert all(torch.equal(final[name], probe.weights[name]) for name in final)
+    assert not torch.equal(after[0]["net.head.weight"], final["net.head.weight"])
+
+
+def test_a_collapse_in_the_last_epoch_leaves_the_best_weights(digits: Splits) -> None:
+    images, labels = tensors(digits.train, 100)
+    config = short(epochs=2)
+    with deterministic(0) as generator:
+        model = Obedient(labels)
+        probe = OverfittingProbe(
+            one_step=Scripted(config.threat_model, [0.5, 0.9]),
+            pgd=Scripted(config.threat_model, [0.4, 0.0]),
+            images=images,
+            labels=labels,
+            collapse=0.2,
+        )
+        seen: list[Tensor] = []
+
+        def note(step: str, done: int, total: int) -> None:
+            if done == total // 2 + 1:
+                seen.append(probe.weights["net.head.weight"].clone())
+
+        train(model, images, labels, probe, config, generator, note)
+    assert torch.equal(model.state_dict()["net.head.weight"], seen[0])
 
 
 def test_a_loss_that_is_not_finite_is_an_error(digits: Splits) -> None:
     images, labels = tensors(digits.train, 100)
     images[7] = float("nan")
     config = short()
-    with deterministic(0) as generator, pytest.raises(TrainingError, match="epoch 1"):
-        probe = overfitting_probe(config, *tensors(digits.test, 10))
+    probe = overfitting_probe(config, *tensors(digits.test, 10))
+    with deterministic(0) as generator:
         model = build("small_cnn", SHAPE, 10, {})
-        train(model, images, labels, probe, config, generator, quiet)
+        with pytest.raises(TrainingError, match="epoch 1"):
+            train(model, images, labels, probe, config, generator, quiet)
 
 
 def test_the_rate_rises_to_its_peak_and_falls_to_nothing() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -69,6 +71,7 @@ def _root(
 
 def main() -> None:
     """Run the command; a known error is one line on stderr and its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         command()()
     except TorchkeepError as error:
@@ -79,6 +82,11 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.exit(1)
+
+
+def _terminate(number: int, _: FrameType | None) -> None:
+    """End as after Ctrl-C, so that what was begun is cleaned up."""
+    sys.exit(128 + number)
 
 
 def _complain(message: str) -> None:

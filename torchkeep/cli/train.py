@@ -85,10 +85,9 @@ def _tell(artifact: ModelArtifact) -> None:
         f"PGD-{metrics['pgd_steps']} accuracy {metrics['pgd_accuracy']:.2%} on the first "
         f"{metrics['pgd_images']} ({metrics['threat_model']}, {metrics['pgd_restarts']} restarts)"
     )
-    collapsed = artifact.manifest.train_record["collapsed_at"]
-    if collapsed is not None:
+    for epoch in artifact.manifest.train_record["collapsed_in"]:
         console.print(
-            f"[yellow]stopped in epoch {collapsed}: catastrophic overfitting; "
-            "the weights are those of the best epoch[/]"
+            f"[yellow]catastrophic overfitting in epoch {epoch}: undone, then trained against one "
+            "attack step more[/]"
         )
     console.print(f"artifact {artifact.path}", soft_wrap=True)

@@ -1,0 +1,147 @@
+"""`torchkeep screen-report`: how good screening is, measured through the running server."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from torchkeep.cli.output import AsJson, print_json
+from torchkeep.cli.progress import Report, progress
+
+if TYPE_CHECKING:
+    from release.status import ServerStatus
+    from torchkeep.artifact import ModelArtifact
+    from torchkeep.cli.screening_measurement import DetectionRates, ScreenReport
+    from torchkeep.paths import Home
+
+
+def screen_report(
+    attacked: Annotated[
+        int | None, typer.Option(help="Test images to attack; by default as in the training.")
+    ] = None,
+    over: Annotated[str, typer.Option(help="Protocol to send over: grpc or rest.")] = "grpc",
+    as_json: AsJson = False,
+) -> None:
+    """Measure false alarms on the test images and detection of PGD, through the running server.
+
+    Sends every test image, then PGD-attacked ones (white box, not aware of the detectors), and
+    takes scores and verdicts from the request log that the server wrote.
+
+    Examples:
+        torchkeep screen-report
+
+        torchkeep screen-report --attacked 100 --json
+
+    """
+    from torchkeep.paths import Home
+
+    with progress() as report:
+        result = measure(Home.default(), attacked, over, report)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        _tell(result)
+
+
+def measure(home: Home, attacked_images: int | None, over: str, report: Report) -> ScreenReport:
+    """Run the measurement against the server that runs in `home`."""
+    import torch
+
+    from release.tokens import current_token
+    from robustness.screened_model import load_classifier
+    from torchkeep.cli.preparation import load_splits
+    from torchkeep.cli.screening_measurement import compile_report, send
+    from torchkeep.client import Client
+    from torchkeep.errors import SettingsError
+    from training.evaluation import attack_images, recorded_attack
+
+    if over not in ("grpc", "rest"):
+        raise SettingsError(f"--over {over}", remedy="Give grpc or rest.")
+    server, artifact = _served(home)
+    record = artifact.manifest.train_record
+    _, splits = load_splits(record["dataset"]["name"])
+    attack, count = recorded_attack(artifact.manifest)
+    victims = splits.test.subset(range(min(attacked_images or count, len(splits.test))))
+    labels = torch.from_numpy(victims.labels)
+    pixels = torch.from_numpy(victims.images).float().div_(255)
+    twins = attack_images(load_classifier(artifact), attack, pixels, labels, report).numpy()
+    url = server.grpc if over == "grpc" else server.rest
+    where, classes = Path(server.request_log), artifact.manifest.classes
+    token = partial(current_token, home)
+    with Client(url, model=server.model, token=token, timeout=60) as client:
+        clean = send(client, splits.test.images, where, classes, "send clean images", report)
+        attacked = send(client, twins, where, classes, "send attacked images", report)
+    return compile_report(
+        model=server.model,
+        version=server.version,
+        target_fpr=(artifact.manifest.screening or {})["calibration"]["target_fpr"],
+        attack=f"PGD-{attack.steps} × {attack.restarts} restarts, {attack.threat}",
+        clean=clean,
+        clean_labels=splits.test.labels,
+        attacked=attacked,
+        attacked_labels=victims.labels,
+    )
+
+
+def _served(home: Home) -> tuple[ServerStatus, ModelArtifact]:
+    """Return what runs in `home` and the artifact it came of; raises `ServerError` if neither."""
+    from release.status import status
+    from torchkeep.artifact import ModelArtifact
+    from torchkeep.errors import ServerError
+
+    server = status(home)
+    if not server.running:
+        raise ServerError(server.reason, remedy="Start one: torchkeep up.")
+    artifact = ModelArtifact.load(home.artifacts / f"{server.model}-{server.version}")
+    if artifact.digest != server.artifact_digest:
+        raise ServerError(
+            f"{artifact.path} is not what is being served", remedy="Serve it: torchkeep up."
+        )
+    return server, artifact
+
+
+def _tell(report: ScreenReport) -> None:
+    console = Console()
+    console.print(
+        f"{report.model} {report.version}, artifact {report.digest[:12]}, measured through the "
+        "running server",
+        highlight=False,
+    )
+    table = Table(box=None, pad_edge=False)
+    for column in ("images", "of them", "accuracy", "flagged", "AUROC", "AUROC of each head"):
+        table.add_column(column)
+    table.add_row(
+        "clean test",
+        str(report.clean_images),
+        f"{report.clean_accuracy:.2%}",
+        f"{report.fpr:.2%}",
+        "",
+        "",
+    )
+    table.add_row(
+        report.attack,
+        str(report.attacked.images),
+        f"{report.attacked_accuracy:.2%}",
+        *_rates(report.attacked),
+    )
+    table.add_row("  that fooled it", str(report.successful.images), "", *_rates(report.successful))
+    console.print(table)
+    console.print(
+        f"false positives: {report.false_positives} of {report.clean_images}; at most "
+        f"{report.fpr_upper_bound:.2%} with 95 % confidence (target {report.target_fpr:.2%}).",
+        highlight=False,
+    )
+    console.print(
+        "These attacks do not know the detectors. An attacker who does will get further.",
+        style="yellow",
+    )
+
+
+def _rates(rates: DetectionRates) -> tuple[str, str, str]:
+    heads = ", ".join(f"{name} {value:.3f}" for name, value in rates.head_auroc.items())
+    return f"{rates.tpr:.2%}", f"{rates.auroc:.4f}", heads
