@@ -22,7 +22,17 @@ from torchkeep.errors import SettingsError
 SECTIONS = ("data", "limits", "request_log", "screening", "server")
 """Every section there is; a config class that is not listed here cannot be loaded."""
 
-RESERVED_VARIABLES = frozenset({"TORCHKEEP_CONFIG", "TORCHKEEP_HOME", "TORCHKEEP_TOKEN"})
+RESERVED_VARIABLES = frozenset(
+    {
+        "TORCHKEEP_CONFIG",
+        "TORCHKEEP_GRPC_URL",
+        "TORCHKEEP_HOME",
+        "TORCHKEEP_MODEL",
+        "TORCHKEEP_TOKEN",
+        "TORCHKEEP_URL",
+    }
+)
+"""Variables that are no settings: where settings and data lie, and what a client is told."""
 CONFIG_FILE = "torchkeep.toml"
 
 Config = TypeVar("Config")

@@ -128,7 +128,7 @@ def _encode(pixels: NDArray[np.uint8]) -> bytes | NDArray[np.uint8]:
 def tell(console: Console, pair: Pair, shown: Sequence[Shown]) -> None:
     """Print the answers and the records they left."""
     console.print(f"\nTest image {pair.index}, a {pair.label}, and its PGD-attacked twin:")
-    answers = Table(box=None, pad_edge=False)
+    answers = Table(box=None, pad_edge=False, collapse_padding=True)
     for column in ("image", "over", "prediction", "verdict", "version", "request id"):
         answers.add_column(column, no_wrap=True)
     for one in shown:
@@ -139,7 +139,7 @@ def tell(console: Console, pair: Pair, shown: Sequence[Shown]) -> None:
         answers.add_row(one.image, one.over, predicted, _colour(verdict), version, identity)
     console.print(answers)
     console.print("\nThe records they left in the request log:")
-    records = Table(box=None, pad_edge=False)
+    records = Table(box=None, pad_edge=False, collapse_padding=True)
     for column in ("request id", "protocol", "prediction", "score", "p-value", "ms"):
         records.add_column(column, no_wrap=True)
     for one in shown:

@@ -113,24 +113,26 @@ def _tell(report: ScreenReport) -> None:
         highlight=False,
     )
     table = Table(box=None, pad_edge=False)
-    for column in ("images", "of them", "accuracy", "flagged", "AUROC", "AUROC of each head"):
-        table.add_column(column)
+    for column in ("images", "count", "accuracy", "flagged", "AUROC"):
+        table.add_column(column, no_wrap=True)
     table.add_row(
         "clean test",
         str(report.clean_images),
         f"{report.clean_accuracy:.2%}",
         f"{report.fpr:.2%}",
         "",
-        "",
     )
     table.add_row(
-        report.attack,
+        "PGD",
         str(report.attacked.images),
         f"{report.attacked_accuracy:.2%}",
         *_rates(report.attacked),
     )
-    table.add_row("  that fooled it", str(report.successful.images), "", *_rates(report.successful))
+    table.add_row("  successful", str(report.successful.images), "", *_rates(report.successful))
     console.print(table)
+    console.print(f"PGD is {report.attack}, white box.", highlight=False)
+    for head, alone in report.attacked.head_auroc.items():
+        console.print(f"AUROC of the {head} head alone: {alone:.4f}", highlight=False)
     console.print(
         f"false positives: {report.false_positives} of {report.clean_images}; at most "
         f"{report.fpr_upper_bound:.2%} with 95 % confidence (target {report.target_fpr:.2%}).",
@@ -142,6 +144,5 @@ def _tell(report: ScreenReport) -> None:
     )
 
 
-def _rates(rates: DetectionRates) -> tuple[str, str, str]:
-    heads = ", ".join(f"{name} {value:.3f}" for name, value in rates.head_auroc.items())
-    return f"{rates.tpr:.2%}", f"{rates.auroc:.4f}", heads
+def _rates(rates: DetectionRates) -> tuple[str, str]:
+    return f"{rates.tpr:.2%}", f"{rates.auroc:.4f}"

@@ -59,7 +59,9 @@ def train(
     if as_json:
         print_json(summary(artifact))
     else:
-        _tell(artifact)
+        console = Console()
+        tell(console, artifact)
+        console.print(f"artifact {artifact.path}", soft_wrap=True)
 
 
 def summary(artifact: ModelArtifact) -> dict[str, object]:
@@ -76,8 +78,9 @@ def summary(artifact: ModelArtifact) -> dict[str, object]:
     }
 
 
-def _tell(artifact: ModelArtifact) -> None:
-    console, metrics = Console(), artifact.manifest.metrics
+def tell(console: Console, artifact: ModelArtifact) -> None:
+    """Print what the evaluation of an artifact gave."""
+    metrics = artifact.manifest.metrics
     console.print(
         f"clean accuracy {metrics['clean_accuracy']:.2%} on {metrics['clean_images']} test images"
     )
@@ -90,4 +93,3 @@ def _tell(artifact: ModelArtifact) -> None:
             f"[yellow]catastrophic overfitting in epoch {epoch}: undone, then trained against one "
             "attack step more[/]"
         )
-    console.print(f"artifact {artifact.path}", soft_wrap=True)

@@ -43,6 +43,7 @@ def up(
     from release.server import start
     from release.server_config import ServerConfig
     from torchkeep.cli.demonstration import demonstrate, find_pair, tell
+    from torchkeep.cli.train import tell as tell_accuracy
     from torchkeep.paths import Home
     from torchkeep.settings import Settings
 
@@ -56,6 +57,7 @@ def up(
         print_json({**server.to_json(), "demonstration": [one.to_json() for one in shown]})
     else:
         console = Console()
+        tell_accuracy(console, artifact)
         tell(console, pair, shown)
         console.print(f"\nREST         {server.rest}\ngRPC         {server.grpc}")
         console.print(f"request log  {server.request_log}", soft_wrap=True)

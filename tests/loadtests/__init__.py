@@ -1,0 +1,1 @@
+"""Tests of the load tests: Locust itself runs, against real servers on this machine."""
