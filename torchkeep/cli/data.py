@@ -37,9 +37,10 @@ def data(
 ) -> None:
     """Get a data set, verify every file of it, and print what is in it.
 
-    A known data set is downloaded once and kept in .torchkeep/data; each later use verifies it
-    again. Your own data is read where it lies: a folder with a folder of images for each class
-    (perhaps below train/ and test/), idx files, an .npz archive or CIFAR-10 binary batches.
+    A known data set is downloaded once and kept in .torchkeep/data; each
+    later use verifies it again. Your own data is read where it lies: a folder
+    with a folder of images for each class (perhaps below train/ and test/),
+    idx files, an .npz archive or CIFAR-10 binary batches.
 
     Examples:
         torchkeep data mnist
@@ -57,7 +58,7 @@ def data(
         config = _resized(config, name, size)
     dataset = load_dataset(name, config=config, origin=origin, progress=_progress)
     splits = split(dataset, SplitSpec(seed=seed))
-    where = config.folder(name) if name in CATALOGUE else Path(name).absolute()
+    where = config.folder(name) if name in CATALOGUE else Path(name).resolve()
     facts = _facts(dataset, splits, where)
     if as_json:
         print_json(facts)

@@ -1,0 +1,75 @@
+"""From the arrays of one forward pass to a judgement per item, and what the policy makes of it.
+
+Shapes: B items, K classes, S heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from handlers.item import Item, Judgement
+from robustness.screened_model import ScreenedBatch
+from torchkeep.schema import MAX_LOGGED_CLASSES, TOP_K, ItemStatus, Policy, Verdict
+
+NOT_FINITE = "the model's output for this item is not finite"
+SUSPICIOUS = "the item was rejected: screening found it suspicious"
+UNSCREENED = "the item was rejected: screening could not judge it"
+
+
+def judge(
+    items: Sequence[Item], batch: ScreenedBatch, classes: Sequence[str], policy: Policy
+) -> None:
+    """Give each of B items its judgement and its status."""
+    for item, judgement in zip(items, _judgements(batch, classes), strict=True):
+        item.judgement = judgement
+        if not judgement.labels:
+            item.fail(ItemStatus.ERROR, NOT_FINITE)
+        elif policy is Policy.REJECT and judgement.verdict is not Verdict.CLEAN:
+            failed = judgement.verdict is Verdict.FAILED
+            item.fail(ItemStatus.REJECTED, UNSCREENED if failed else SUSPICIOUS)
+
+
+def _judgements(batch: ScreenedBatch, classes: Sequence[str]) -> list[Judgement]:
+    """Return B judgements; one whose probabilities are not finite has no labels."""
+    probabilities = batch.probabilities
+    size, count = probabilities.shape
+    keep = count if count <= MAX_LOGGED_CLASSES else TOP_K
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :keep]
+    ranked = np.take_along_axis(probabilities, order, axis=1)
+    finite = np.all(np.isfinite(probabilities), axis=1).tolist()
+    columns = zip(
+        _verdicts(batch),
+        finite,
+        order.tolist(),
+        ranked,
+        np.ascontiguousarray(probabilities),
+        batch.score.tolist(),
+        batch.p_value.tolist(),
+        batch.head_p_values.tolist(),
+        batch.embedding,
+        strict=True,
+    )
+    return [
+        Judgement(
+            verdict=verdict,
+            class_index=indices[0],
+            probability=float(best[0]),
+            probabilities=row,
+            labels=[classes[index] for index in indices] if whole else [],
+            ranked=best if whole else best[:0],
+            score=score,
+            p_value=p_value,
+            head_p_values=heads,
+            embedding=embedding,
+            batch_size=size,
+        )
+        for verdict, whole, indices, best, row, score, p_value, heads, embedding in columns
+    ]
+
+
+def _verdicts(batch: ScreenedBatch) -> list[Verdict]:
+    names = (Verdict.CLEAN, Verdict.SUSPICIOUS, Verdict.FAILED)
+    codes = np.where(batch.failed, 2, batch.suspicious)
+    return [names[code] for code in codes.tolist()]

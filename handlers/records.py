@@ -1,0 +1,139 @@
+"""The request log's view of a call: one record an item, or one for a refused request."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from handlers.call import Call
+from handlers.item import Item, Judgement
+from handlers.pixels import Image
+from handlers.served_model import ServedModel
+from monitoring.request_log import is_sampled
+from torchkeep.envelope import Origin
+from torchkeep.errors import ItemError
+from torchkeep.schema import (
+    SCHEMA_VERSION,
+    ErrorInfo,
+    InferenceRecord,
+    ItemStatus,
+    LoggedInput,
+    Policy,
+    RequestType,
+    RuntimeMs,
+    Screening,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordBuilder:
+    """Builds records; those of one call share a `runtime`, complete when they are written."""
+
+    model: ServedModel
+    policy: Policy
+    sample_inputs: float = 0.0
+
+    def of_items(self, items: Sequence[Item], runtime: RuntimeMs) -> list[InferenceRecord]:
+        """Return one record an item, while the items still have their images."""
+        return [self._of_item(item, runtime) for item in items]
+
+    def of_refusal(self, call: Call, fault: ItemError, runtime: RuntimeMs) -> InferenceRecord:
+        """Return the one record of a request that was refused as a whole."""
+        record = self._frame(call.origin, 0, fault.status, call.request_type, runtime)
+        record["error"] = {"status": fault.status, "message": fault.message}
+        return record
+
+    def _of_item(self, item: Item, runtime: RuntimeMs) -> InferenceRecord:
+        record = self._frame(item.origin, item.index, item.status, item.request_type, runtime)
+        record["input_data_summary"] = item.summary
+        record["error"] = _error(item)
+        judgement = item.judgement
+        if judgement is not None:
+            record["prediction"] = judgement.labels
+            record["probability"] = judgement.ranked
+            record["embedding"] = base64.b64encode(judgement.embedding.tobytes()).decode()
+            record["screening"] = self._screening(judgement)
+            record["batch_size"] = judgement.batch_size
+        if item.image is not None and self._samples(item):
+            record["input"] = _logged(item.image)
+        return record
+
+    def _samples(self, item: Item) -> bool:
+        share = self.sample_inputs
+        return share > 0 and is_sampled(item.origin.request_id, item.index, share)
+
+    def _frame(
+        self,
+        origin: Origin,
+        index: int,
+        status: ItemStatus,
+        request_type: RequestType,
+        runtime: RuntimeMs,
+    ) -> InferenceRecord:
+        """Return what a record has whether or not there was anything to decode or to judge."""
+        model = self.model
+        record: InferenceRecord = {
+            "schema": SCHEMA_VERSION,
+            "kind": "inference",
+            "timestamp_ns": time.time_ns(),
+            "request_id": origin.request_id,
+            "correlation_id": origin.correlation_id,
+            "model": model.name,
+            "model_version": model.version,
+            "role": origin.role,
+            "attempt": origin.attempt,
+            "item": index,
+            "items": origin.items,
+            "status": status,
+            "request_type": request_type,
+            "runtime_ms": runtime,
+            "prediction": [],
+            "probability": [],
+            "input_data_summary": None,
+            "embedding": None,
+            "screening": None,
+            "error": None,
+            "batch_size": 0,
+            "device": model.device,
+            "worker": os.getpid(),
+            "artifact_digest": model.digest,
+            "code_version": model.code_version,
+            "client": origin.client,
+        }
+        if origin.session_id is not None:
+            record["session_id"] = origin.session_id
+        if origin.segments:
+            record["segments"] = dict(origin.segments)
+        return record
+
+    def _screening(self, judgement: Judgement) -> Screening:
+        return {
+            "verdict": judgement.verdict,
+            "score": judgement.score,
+            "p_value": judgement.p_value,
+            "threshold": self.model.threshold,
+            "calibration_id": self.model.calibration_id,
+            "policy": self.policy,
+            "heads": dict(zip(self.model.head_names, judgement.head_p_values, strict=True)),
+        }
+
+
+def _error(item: Item) -> ErrorInfo | None:
+    if item.status is ItemStatus.OK:
+        return None
+    return {"status": item.status, "message": item.message}
+
+
+def _logged(image: Image) -> LoggedInput:
+    dtype = "uint8" if image.dtype == np.uint8 else "float32"
+    values = image.astype("<f4" if dtype == "float32" else np.uint8).tobytes()
+    return {
+        "shape": list(image.shape),
+        "dtype": dtype,
+        "data": base64.b64encode(values).decode(),
+    }

@@ -1,0 +1,105 @@
+"""What a user does wrong costs one line and exit code 2; what is broken off leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from torchkeep.cli.main import VERBS
+
+
+def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "torchkeep.cli", *words],
+        cwd=folder,
+        env=os.environ | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("train", "--recipe", "mnist-quik"), "Did you mean 'mnist-quick'?"),
+        (("train", "--recipe", "digits-quick", "--epochs", "0"), "must be 1 or more"),
+        (("train", "--recipe", "digits-quick", "--device", "cuda:9x"), "no device"),
+        (("up", "--recipe", "digits"), "Did you mean 'digits-quick'?"),
+        (("fit-detectors", "nowhere"), "nowhere/artifact.json: No such file"),
+        (("package", "nowhere"), "No such file"),
+        (("screen-report",), "torchkeep up"),
+        (("data", "minst"), "mnist"),
+        (("train", "--data", "nowhere"), "nowhere"),
+    ],
+)
+def test_one_line_and_exit_code_2(tmp_path: Path, words: tuple[str, ...], told: str) -> None:
+    done = run(tmp_path, *words)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    lines = done.stderr.strip().splitlines()
+    assert lines[-1].startswith("error: ")
+    assert told in lines[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_setting_is_told_whatever_the_verb(tmp_path: Path) -> None:
+    (tmp_path / "torchkeep.toml").write_text("[screening]\npolicy = 'rejct'\n[limts]\n")
+    done = run(tmp_path, "up", "--recipe", "digits-quick")
+    assert done.returncode == 2
+    assert "Did you mean 'limits'?" in done.stderr
+
+
+def test_an_unknown_option_is_exit_code_2(tmp_path: Path) -> None:
+    assert run(tmp_path, "train", "--recipes", "x").returncode == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_broken_off_training_leaves_no_artifact(tmp_path: Path, number: signal.Signals) -> None:
+    words = ("train", "--recipe", "digits-quick", "--epochs", "100000")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "torchkeep.cli", *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("train"):
+                break
+        process.send_signal(number)
+        _, rest = process.communicate(timeout=60)
+    assert process.returncode in (130, 143)
+    assert "Traceback" not in rest
+    assert list(tmp_path.glob(".torchkeep/artifacts/*")) == []
+
+
+def test_train_prints_json_alone_on_stdout(tmp_path: Path) -> None:
+    words = ("train", "--recipe", "digits-quick", "--epochs", "1", "--json")
+    done = run(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["train_record"]["config"]["epochs"] == 1
+    assert Path(told["artifact"]).is_dir()
+    fitted = run(tmp_path, "fit-detectors", told["artifact"], "--json")
+    assert json.loads(fitted.stdout)["fpr_upper_bound"] <= 0.01
+    other = run(tmp_path, "fit-detectors", told["artifact"], "--data", str(tmp_path))
+    assert other.returncode == 2
+
+
+@pytest.mark.parametrize("verb", [verb.__name__.replace("_", "-") for verb in VERBS])
+def test_every_help_has_an_example(tmp_path: Path, verb: str) -> None:
+    done = run(tmp_path, verb, "--help", COLUMNS="100")
+    assert done.returncode == 0
+    assert "Examples" in done.stdout
+    assert f"torchkeep {verb}" in done.stdout.partition("Examples")[2]
