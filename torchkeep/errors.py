@@ -7,8 +7,12 @@ TorchkeepError            exit code 1: a fault of ours
 │   ├── ArtifactError     a model artifact or archive that may not be used
 │   ├── TrainingError     a training that must not go on
 │   ├── ServerError       TorchServe could not be started, reached or stopped
-│   └── RequestError      the server answered a request with a refusal
-└── ItemError             one item of a request; its neighbours are still answered
+│   ├── RequestError      the server answered a request with a refusal
+│   └── KeyFileError      a file with a secret key (torchkeep/keys.py)
+├── ItemError             one item of a request; its neighbours are still answered
+├── EnvelopeError         bytes that are no envelope (torchkeep/envelope/)
+├── FetchError            one way to get a data set failed; others follow (torchkeep/data/)
+└── LogFullError          the request log cannot be written (monitoring/request_log.py)
 """
 
 from __future__ import annotations

@@ -66,14 +66,16 @@ def read_key(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise KeyFileError(f"key file {path} cannot be read: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size != KEY_BYTES:
             raise KeyFileError(
                 f"{path} is not a key of {KEY_BYTES} bytes", remedy="Delete it to have one made."
             )
         _require_mode(path, status, "600")
-        return file.read(KEY_BYTES)
+        return os.read(descriptor, KEY_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def client_pseudonym(key: bytes, identity: str) -> str:
