@@ -30,7 +30,7 @@ class Judgement(NamedTuple):
     score: float
     p_value: float
     head_p_values: Sequence[float]
-    embedding: NDArray[np.float16]  # E
+    embedding: str  # as logged
     batch_size: int
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from handlers.item import Item, Judgement
+from monitoring.array_fields import encode_embeddings
 from robustness.screened_model import ScreenedBatch
 from torchkeep.schema import MAX_LOGGED_CLASSES, TOP_K, ItemStatus, Policy, Verdict
 
@@ -48,7 +49,7 @@ def _judgements(batch: ScreenedBatch, classes: Sequence[str]) -> list[Judgement]
         batch.score.tolist(),
         batch.p_value.tolist(),
         batch.head_p_values.tolist(),
-        batch.embedding,
+        encode_embeddings(batch.embedding),
         strict=True,
     )
     return [

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from handlers.call import Call
 from handlers.item import Item, Judgement
-from handlers.pixels import Image
 from handlers.served_model import ServedModel
+from monitoring.array_fields import encode_input
 from monitoring.request_log import is_sampled
 from torchkeep.envelope import Origin
 from torchkeep.errors import ItemError
@@ -22,7 +19,6 @@ from torchkeep.schema import (
     ErrorInfo,
     InferenceRecord,
     ItemStatus,
-    LoggedInput,
     Policy,
     RequestType,
     RuntimeMs,
@@ -56,11 +52,11 @@ class RecordBuilder:
         if judgement is not None:
             record["prediction"] = judgement.labels
             record["probability"] = judgement.ranked
-            record["embedding"] = base64.b64encode(judgement.embedding.tobytes()).decode()
+            record["embedding"] = judgement.embedding
             record["screening"] = self._screening(judgement)
             record["batch_size"] = judgement.batch_size
         if item.image is not None and self._samples(item):
-            record["input"] = _logged(item.image)
+            record["input"] = encode_input(item.image)
         return record
 
     def _samples(self, item: Item) -> bool:
@@ -127,13 +123,3 @@ def _error(item: Item) -> ErrorInfo | None:
     if item.status is ItemStatus.OK:
         return None
     return {"status": item.status, "message": item.message}
-
-
-def _logged(image: Image) -> LoggedInput:
-    dtype = "uint8" if image.dtype == np.uint8 else "float32"
-    values = image.astype("<f4" if dtype == "float32" else np.uint8).tobytes()
-    return {
-        "shape": list(image.shape),
-        "dtype": dtype,
-        "data": base64.b64encode(values).decode(),
-    }

@@ -34,7 +34,8 @@ class TrainConfig:
     seed: int = 0
     probe_images: int = 200
     probe_steps: int = 10
-    collapse: float = 0.2
+    collapse_fall: float = 0.2
+    collapse_gap: float = 0.65
     evaluation_images: int = 1000
     evaluation_steps: int = 40
     evaluation_restarts: int = 5
@@ -53,7 +54,9 @@ class TrainConfig:
             raise SettingsError("epochs, batch_size and the counts of a training must be 1 or more")
         if self.peak_learning_rate <= 0 or self.step_size <= 0 or self.weight_decay < 0:
             raise SettingsError("peak_learning_rate and step_size must be above 0")
-        if not 0 < self.peak_at < 1 or not 0 < self.collapse < 1:
-            raise SettingsError("peak_at and collapse must lie between 0 and 1")
+        if not all(
+            0 < share < 1 for share in (self.peak_at, self.collapse_fall, self.collapse_gap)
+        ):
+            raise SettingsError("peak_at, collapse_fall, collapse_gap must lie between 0 and 1")
         if not 0 <= self.seed < 2**63:
             raise SettingsError(f"seed {self.seed}", remedy="Give a whole number from 0.")

@@ -83,7 +83,6 @@ def train(
     steps = config.epochs * per_epoch
     epochs: list[Epoch] = []
     collapsed_in: list[int] = []
-    probe.remember(model)
     for number in range(1, config.epochs + 1):
         attack_steps = 1 + len(collapsed_in)
         order = torch.randperm(len(images), generator=generator).to(images.device)
@@ -107,7 +106,7 @@ def train(
         )
         if probe.collapsed(probed):
             collapsed_in.append(number)
-            model.load_state_dict(probe.weights)
+            probe.restore(model)
             optimizer.state.clear()
     return Training(tuple(epochs), steps, tuple(collapsed_in))
 
@@ -140,5 +139,6 @@ def overfitting_probe(config: TrainConfig, images: Tensor, labels: Tensor) -> Ov
         pgd=PGD(threat=threat, steps=steps, step_size=2 * threat.eps / steps, seed=config.seed),
         images=images[: config.probe_images],
         labels=labels[: config.probe_images],
-        collapse=config.collapse,
+        fall=config.collapse_fall,
+        gap=config.collapse_gap,
     )

@@ -22,7 +22,7 @@ def mnist_quick() -> TrainConfig:
         architecture="small_cnn",
         threat_model=ThreatModel(norm=Norm.LINF, eps=Epsilon(0.3)),
         step_size=0.375,
-        epochs=10,
+        epochs=12,
         batch_size=100,
         peak_learning_rate=5e-3,
     )

@@ -157,11 +157,12 @@ def test_a_collapse_goes_back_to_the_best_weights_and_takes_one_attack_step_more
     with deterministic(0) as generator:
         model = Obedient(labels)
         probe = OverfittingProbe(
-            one_step=Scripted(threat, [0.5, 0.9, 0.6, 0.7]),
+            one_step=Scripted(threat, [0.9, 0.7, 0.6, 0.7]),
             pgd=Scripted(threat, [0.4, 0.1, 0.5, 0.6]),
             images=images,
             labels=labels,
-            collapse=0.2,
+            fall=0.2,
+            gap=0.65,
         )
         after: list[dict[str, Tensor]] = []
 
@@ -179,6 +180,25 @@ def test_a_collapse_goes_back_to_the_best_weights_and_takes_one_attack_step_more
     assert not torch.equal(after[0]["net.head.weight"], final["net.head.weight"])
 
 
+def test_a_collapse_from_the_start_goes_on_with_more_steps(digits: Splits) -> None:
+    images, labels = tensors(digits.train, 100)
+    config = short(epochs=2)
+    with deterministic(0) as generator:
+        model = Obedient(labels)
+        probe = OverfittingProbe(
+            one_step=Scripted(config.threat_model, [0.9, 0.8]),
+            pgd=Scripted(config.threat_model, [0.0, 0.3]),
+            images=images,
+            labels=labels,
+            fall=0.2,
+            gap=0.65,
+        )
+        training = train(model, images, labels, probe, config, generator, quiet)
+    assert training.collapsed_in == (1,)
+    assert [epoch.attack_steps for epoch in training.epochs] == [1, 2]
+    assert probe.best == pytest.approx(0.3)
+
+
 def test_a_collapse_in_the_last_epoch_leaves_the_best_weights(digits: Splits) -> None:
     images, labels = tensors(digits.train, 100)
     config = short(epochs=2)
@@ -189,7 +209,8 @@ def test_a_collapse_in_the_last_epoch_leaves_the_best_weights(digits: Splits) ->
             pgd=Scripted(config.threat_model, [0.4, 0.0]),
             images=images,
             labels=labels,
-            collapse=0.2,
+            fall=0.2,
+            gap=0.65,
         )
         seen: list[Tensor] = []
 
@@ -235,7 +256,13 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"epochs": 0}, {"peak_learning_rate": 0.0}, {"peak_at": 1.0}, {"seed": -1}, {"collapse": 0.0}],
+    [
+        {"epochs": 0},
+        {"peak_learning_rate": 0.0},
+        {"peak_at": 1.0},
+        {"seed": -1},
+        {"collapse_gap": 0.0},
+    ],
 )
 def test_numbers_that_make_no_training_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingsError):

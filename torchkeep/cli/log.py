@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -141,6 +142,7 @@ def _follow(directory: Path, last: int, as_json: bool) -> None:
     records = records[max(0, len(records) - last) :]
     if not as_json:
         _print_headings()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C is how following ends
     try:
         while True:
             (_print_lines if as_json else _print_rows)(records)

@@ -38,7 +38,6 @@ VERBS: tuple[Callable[..., Any], ...] = (
     package,
     token,
 )
-INTERRUPTED = 130
 
 
 def command() -> typer.Typer:
@@ -71,21 +70,21 @@ def _root(
 
 def main() -> None:
     """Run the command; a known error is one line on stderr and its exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, _end)
     try:
         command()()
     except TorchkeepError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.exit(1)
 
 
-def _terminate(number: int, _: FrameType | None) -> None:
-    """End as after Ctrl-C, so that what was begun is cleaned up."""
+def _end(number: int, _: FrameType | None) -> None:
+    """End by an exception, so that what was begun is cleaned up; a second signal does not wait."""
+    signal.signal(number, signal.SIG_DFL)
+    _complain("interrupted; nothing half-made is left")
     sys.exit(128 + number)
 
 

@@ -13,12 +13,12 @@ from torchkeep.cli.output import AsJson, print_json
 if TYPE_CHECKING:
     from release.status import ServerStatus
 
-NOT_RUNNING = 1
+NOT_HEALTHY = 1
 MIB = 1024 * 1024
 
 
 def status(as_json: AsJson = False) -> None:
-    """Show what is being served; the exit code is 1 if nothing is.
+    """Show what is being served; the exit code is 1 if anything of it does not run.
 
     Examples:
         torchkeep status
@@ -34,8 +34,8 @@ def status(as_json: AsJson = False) -> None:
         print_json(now.to_json())
     else:
         _tell(now)
-    if not now.running:
-        raise typer.Exit(NOT_RUNNING)
+    if not now.healthy:
+        raise typer.Exit(NOT_HEALTHY)
 
 
 def _tell(now: ServerStatus) -> None:

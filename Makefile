@@ -1,0 +1,76 @@
+# Torchkeep's tasks. `make` alone lists them; each needs only Python 3.11, pip and make.
+
+PYTHON         ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+VENV           ?= .venv
+# Arguments for installing torch, such as a wheel index for another CUDA version:
+#   make up TORCH_PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+TORCH_PIP_ARGS ?=
+TEST_ARGS      ?=
+
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
+EXTRAS := serve,train,robustness,monitoring,gateway
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help up down dev test test-long lint types format constraints clean
+
+help: ## List the tasks
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+up: $(VENV)/.installed ## Install, train and serve the screened model
+	@$(BIN)/torchkeep up
+
+down: ## Stop what `make up` started
+	@if [ -x $(BIN)/torchkeep ]; then $(BIN)/torchkeep down; else echo 'Nothing is installed here, so nothing runs.'; fi
+
+dev: $(VENV)/.installed-dev ## Install what the tests need, too
+
+test: $(VENV)/.installed-dev ## Run all tests that take less than minutes
+	@$(BIN)/python run-tests.py -m 'not long' $(TEST_ARGS)
+
+test-long: $(VENV)/.installed-dev ## Run the tests that take minutes or download much
+	@$(BIN)/python run-tests.py -m long $(TEST_ARGS)
+
+lint: $(VENV)/.installed-dev ## Check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev ## Check types
+	@$(BIN)/mypy --strict
+	@$(BIN)/mypy --strict run-tests.py $(wildcard scripts/*.py)
+
+format: $(VENV)/.installed-dev ## Format the code and mend what can be mended safely
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+constraints: ## Pin anew what pip resolves today (after a change of pyproject.toml)
+	@PYTHON='$(PYTHON)' TORCH_PIP_ARGS='$(TORCH_PIP_ARGS)' .ci/pin-constraints $(EXTRAS),loadtest,dev
+
+clean: down ## Remove the environment and all caches; data, artifacts and logs stay in .torchkeep
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# A stamp is newer than pyproject.toml and constraints.txt when all they ask for is installed.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo 'Installing torch (the first time takes minutes) ...'
+	@$(PIP) install -c constraints.txt $(TORCH_PIP_ARGS) torch
+	@echo 'Installing torchkeep and its libraries ...'
+	@$(PIP) install -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo 'Installing the test tools ...'
+	@$(PIP) install -c constraints.txt -e '.[$(EXTRAS),loadtest,dev]'
+	@touch $@
+
+# Some systems leave ensurepip out of venv: then the pip that is there fills the environment.
+# pip is the last thing to be put there, so a half-made environment is made again.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
+	    { echo "Torchkeep needs Python 3.11, and '$(PYTHON)' is not one. Install it, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo 'Making $(VENV) with $(PYTHON) ...'
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || \
+	    { $(PYTHON) -m venv --clear --without-pip $(VENV) && \
+	      $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --no-input -qq install pip; } || \
+	    { rm -rf $(VENV); echo "'$(PYTHON)' can make no environment: it needs its venv module, and pip or ensurepip." >&2; exit 2; }

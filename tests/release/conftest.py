@@ -1,0 +1,101 @@
+"""A small archive around any entry module, and settings that use free ports."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from release.ports import Ports
+from release.server_config import PORTS
+from release.state import Launch
+from torchkeep.artifact import MODEL, Manifest, ModelArtifact
+from torchkeep.image_shape import ImageShape
+from torchkeep.settings import Settings
+
+ECHO = """\
+import json
+
+
+def handle(data, context):
+    if data is None:
+        return None
+    context.set_response_content_type(0, "application/json")
+    size = len(data[0].get("body") or data[0].get("data"))
+    return [json.dumps({"predictions": [{"item": 0, "status": "ok", "bytes": size}]}).encode()]
+"""
+"""An entry module that answers each prediction with the size of its body."""
+
+
+def settings(**server: object) -> Settings:
+    """Return settings that are all default but those of `[server]`; each port is a free one."""
+    values = dict.fromkeys(PORTS, 0) | server
+    return Settings({"server": values}, {}, "no file")
+
+
+@pytest.fixture(scope="session")
+def toy_artifact(tmp_path_factory: pytest.TempPathFactory) -> ModelArtifact:
+    """An artifact that no architecture fits: 8 × 8 grey images, two classes."""
+    import torch
+
+    manifest = Manifest(
+        name="toy",
+        version="1.0",
+        architecture="none",
+        options={},
+        input=ImageShape(channels=1, height=8, width=8),
+        classes=("no", "yes"),
+        threat_model=None,
+        train_record={},
+        metrics={},
+        screening=None,
+    )
+    path = tmp_path_factory.mktemp("artifacts") / "toy"
+    return ModelArtifact.write(path, manifest, {MODEL: {"weight": torch.arange(1000.0)}})
+
+
+@pytest.fixture
+def with_entry(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Have archives packed and vetted with another entry module than ours."""
+
+    def replace_entry(source: str) -> None:
+        for module in ("release.package", "release.vet"):
+            monkeypatch.setattr(f"{module}.entry_source", source.encode)
+
+    return replace_entry
+
+
+@pytest.fixture(scope="session")
+def packed_toy(toy_artifact: ModelArtifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from release.package import package
+
+    return package(toy_artifact, tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def toy_archive(packed_toy: Path, tmp_path: Path) -> Path:
+    """The toy artifact packed with our own entry module; each test gets a copy."""
+    (tmp_path / "store").mkdir()
+    return shutil.copyfile(packed_toy, tmp_path / "store" / "toy.mar")
+
+
+@pytest.fixture
+def launch() -> Launch:
+    ports = Ports(
+        rest_port=1, grpc_port=2, management_port=3, metrics_port=4, grpc_management_port=5
+    )
+    return Launch(
+        model="toy",
+        version="1.0",
+        artifact_digest="",
+        fingerprint="",
+        input_bytes=64,
+        ports=ports,
+        workers=1,
+        startup_timeout_s=60,
+        token_minutes=60.0,
+        request_log="",
+        command=("java", "-version"),
+    )

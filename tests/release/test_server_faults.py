@@ -1,0 +1,190 @@
+"""A real TorchServe that is killed, that cannot load its model, or whose starter is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from release.package import package
+from release.ports import Ports
+from release.process import ProcessId
+from release.run_folder import RunFolder
+from release.server import start, status, stop
+from release.server_config import ServerConfig
+from release.state import Launch, Phase, ServerState
+from release.status import ServerStatus
+from release.tokens import Keys, current_token, read_keys
+from tests.release.conftest import ECHO, settings
+from tests.release.serving import assert_nothing_left, has_ended, predict, until
+from torchkeep.artifact import ModelArtifact
+from torchkeep.errors import ServerError
+from torchkeep.paths import Home
+
+pytestmark = pytest.mark.torchserve
+
+
+def keys_of(home: Home) -> Keys:
+    """Return the keys in the file, which may be half-written for a moment."""
+    found: list[Keys] = []
+    path = RunFolder(home.run).keys
+    assert until(lambda: (keys := read_keys(path)) is not None and not found.append(keys), 2)
+    return found[0]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    home = Home(tmp_path / "home")
+    yield home
+    stop(home)
+
+
+@pytest.fixture
+def echo_archive(
+    toy_artifact: ModelArtifact, with_entry: Callable[[str], None], tmp_path: Path
+) -> Path:
+    with_entry(ECHO)
+    return package(toy_artifact, tmp_path / "store")
+
+
+def test_tokens_are_renewed_and_a_killed_torchserve_is_noticed(
+    home: Home, echo_archive: Path
+) -> None:
+    short_lived = settings(token_minutes=0.15)
+    running = start(home, echo_archive, settings=short_lived)
+    first = keys_of(home).inference
+    assert until(lambda: keys_of(home).inference != first, 12)
+    assert predict(running, first).status_code == 400
+    assert predict(running, current_token(home)).status_code == 200
+
+    frontend = running.pids.frontend
+    assert frontend is not None
+    os.kill(frontend, signal.SIGKILL)
+    assert until(lambda: not status(home).running, 2)
+    assert until(lambda: status(home).phase is Phase.DIED, 5)
+    assert status(home).reason == "TorchServe was killed by signal 9"
+    assert until(lambda: status(home).pids.supervisor is None, 5)
+    assert_nothing_left(home, running)
+    with pytest.raises(ServerError, match="no server is running"):
+        current_token(home)
+    stop(home)
+    assert status(home).phase is None
+
+
+@pytest.fixture(scope="module")
+def replaced(
+    toy_artifact: ModelArtifact, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Home, ServerStatus, ServerStatus]]:
+    """A server, and the one of two workers that took its place; far down in the file system."""
+    folder = tmp_path_factory.mktemp("replaced")
+    home = Home(folder / ("far-" * 20) / "home")
+    port = Ports.reserve(settings().section("server", ServerConfig)).rest_port
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("release.package", "release.vet"):
+            patch.setattr(f"{module}.entry_source", ECHO.encode)
+        archive = package(toy_artifact, folder / "store")
+        first = start(home, archive, settings=settings(rest_port=port))
+        second = start(home, archive, settings=settings(rest_port=port, workers=2))
+    yield home, first, second
+    stop(home)
+
+
+def test_other_settings_take_the_place_of_a_running_server(
+    replaced: tuple[Home, ServerStatus, ServerStatus],
+) -> None:
+    _, first, second = replaced
+    assert second.rest == first.rest
+    assert second.fingerprint != first.fingerprint
+    assert len(second.pids.workers) == 2
+    assert has_ended(first.pids.supervisor)
+    assert has_ended(first.pids.frontend)
+
+
+def test_a_killed_supervisor_leaves_nothing_that_stop_cannot_end(
+    replaced: tuple[Home, ServerStatus, ServerStatus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, _, running = replaced
+    assert running.pids.supervisor is not None
+    os.kill(running.pids.supervisor, signal.SIGKILL)
+    assert until(lambda: not status(home).supervised, 2)
+    orphaned = status(home)
+    assert orphaned.running
+    assert "supervisor has died" in orphaned.reason
+
+    old = keys_of(home)
+    monkeypatch.setattr("release.tokens.SHORT_S", old.seconds_left + 1)  # as if it were old
+    renewed = current_token(home)
+    assert renewed == keys_of(home).inference != old.inference
+    assert predict(running, renewed).status_code == 200
+
+    RunFolder(home.run).state.unlink()  # not even the state is needed
+    assert stop(home)
+    assert_nothing_left(home, running)
+
+
+def test_a_worker_that_does_not_load_gives_its_reason_in_one_line(
+    home: Home, toy_artifact: ModelArtifact, with_entry: Callable[[str], None], tmp_path: Path
+) -> None:
+    with_entry("import a_module_that_is_not_there\n\n\ndef handle(data, context):\n    pass\n")
+    archive = package(toy_artifact, tmp_path / "store")
+    with pytest.raises(ServerError) as caught:
+        start(home, archive, settings=settings())
+    message = str(caught.value)
+    assert "ModuleNotFoundError: No module named 'a_module_that_is_not_there'" in message
+    assert str(RunFolder(home.run).log) in message
+    assert "\n" not in message
+    assert_nothing_left(home)
+    assert status(home).phase is Phase.FAILED
+    assert not status(home).running
+
+
+def test_a_caller_that_is_killed_takes_the_starting_server_with_it(
+    home: Home, toy_artifact: ModelArtifact, with_entry: Callable[[str], None], tmp_path: Path
+) -> None:
+    source = "import time\n\n\ndef handle(data, context):\n    time.sleep(60)\n"
+    with_entry(source)
+    archive = package(toy_artifact, tmp_path / "store")
+    program = (
+        "import sys, release.vet; from pathlib import Path; from release.server import start;"
+        "from tests.release.conftest import settings; from torchkeep.paths import Home;"
+        f"release.vet.entry_source = {source!r}.encode;"
+        "start(Home(Path(sys.argv[1])), Path(sys.argv[2]), settings=settings())"
+    )
+    root = Path(__file__).parents[2]
+    caller = subprocess.Popen(
+        [sys.executable, "-c", program, str(home.root), str(archive)], cwd=root
+    )
+    run = RunFolder(home.run)
+    assert until(lambda: bool(status(home).pids.workers), 30)
+    assert status(home).phase is Phase.STARTING
+    supervisor = status(home).pids.supervisor
+    assert supervisor is not None
+    caller.kill()
+    caller.wait()
+    assert until(lambda: not run.state.exists(), 20)
+    assert until(lambda: has_ended(supervisor), 2)
+    assert_nothing_left(home)
+
+
+def test_a_state_whose_process_numbers_were_reused_harms_nobody(home: Home, launch: Launch) -> None:
+    run = RunFolder(home.run)
+    run.create()
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        stale = ProcessId(bystander.pid, psutil.Process(bystander.pid).create_time() - 3600)
+        state = ServerState(launch=launch, phase=Phase.SERVING)
+        replace(state, supervisor=stale, frontend=stale).write(run)
+        assert not status(home).running
+        assert not stop(home)
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+    assert status(home).phase is None
