@@ -67,22 +67,24 @@ class ProcessId:
         return True
 
 
-def workers_of(frontend: ProcessId) -> list[psutil.Process]:
-    """Return the worker processes of a running TorchServe."""
-    process = frontend.process()
-    if process is None:
-        return []
+def running(identity: ProcessId | None) -> psutil.Process | None:
+    """Return the process if there is one and it still runs."""
+    return None if identity is None else identity.process()
+
+
+def workers_of(frontend: psutil.Process | None) -> list[psutil.Process]:
+    """Return the worker processes of TorchServe's frontend, as far as it lives."""
     try:
-        children = process.children(recursive=True)
+        children = [] if frontend is None else frontend.children(recursive=True)
     except psutil.NoSuchProcess:
         return []
     return [child for child in children if any(WORKER_SCRIPT in part for part in _cmdline(child))]
 
 
-def memory_bytes(process: psutil.Process) -> int:
+def memory_bytes(process: psutil.Process | None) -> int:
     """Return the resident memory of a process; 0 if it has ended."""
     try:
-        return int(process.memory_info().rss)
+        return 0 if process is None else int(process.memory_info().rss)
     except psutil.NoSuchProcess:
         return 0
 
@@ -109,7 +111,7 @@ def kill_all(scratch: Path, seconds: float = 10.0) -> None:
 def _cmdline(process: psutil.Process) -> list[str]:
     try:
         return list(process.cmdline()) if process.uids().real == os.getuid() else []
-    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
         return []
 
 

@@ -67,10 +67,10 @@ def start(
             progress(f"{before.model} {before.version} is being served already")
             return before
         if before.running:
-            progress(f"stopping {before.model} {before.version}, which was started otherwise")
+            progress(f"stopping the server of {before.model} {before.version} first")
         _end(run)
-        _lay_out(run, plan, vetted, settings.section("server", ServerConfig))
         renew_key(envelope_key_file(home))
+        _lay_out(run, plan, vetted, settings.section("server", ServerConfig))
         progress(f"starting TorchServe with {plan.model} {plan.version}")
         _launch(run, java.environment(run, home, settings))
     return status(home)

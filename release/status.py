@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from release.ports import LOOPBACK
-from release.process import memory_bytes, workers_of
+from release.process import memory_bytes, running, workers_of
 from release.run_folder import RunFolder
 from release.state import Phase, ServerState
 from torchkeep.paths import Home
@@ -72,15 +72,14 @@ def status(home: Home) -> ServerStatus:
     state = ServerState.read(run)
     if state is None:
         return ServerStatus(reason="no server is running here")
-    supervised = state.supervisor is not None and state.supervisor.alive()
-    frontend_lives = state.frontend is not None and state.frontend.alive()
-    workers = workers_of(state.frontend) if state.frontend and frontend_lives else []
+    supervisor, frontend = running(state.supervisor), running(state.frontend)
+    workers = workers_of(frontend)
     launch, ports = state.launch, state.launch.ports
     return ServerStatus(
-        running=frontend_lives and state.phase is Phase.SERVING,
-        supervised=supervised,
+        running=frontend is not None and state.phase is Phase.SERVING,
+        supervised=supervisor is not None,
         phase=state.phase,
-        reason=_reason(state, supervised, frontend_lives, bool(workers)),
+        reason=_reason(state, supervisor is not None, frontend is not None, bool(workers)),
         rest=f"http://{LOOPBACK}:{ports.rest_port}",
         grpc=f"grpc://{LOOPBACK}:{ports.grpc_port}",
         management=f"http://{LOOPBACK}:{ports.management_port}",
@@ -93,20 +92,15 @@ def status(home: Home) -> ServerStatus:
         log=str(run.log),
         started=datetime.fromtimestamp(state.started, UTC).isoformat(timespec="seconds"),
         pids=Pids(
-            supervisor=state.supervisor.pid if state.supervisor and supervised else None,
-            frontend=state.frontend.pid if state.frontend and frontend_lives else None,
+            supervisor=None if supervisor is None else supervisor.pid,
+            frontend=None if frontend is None else frontend.pid,
             workers=tuple(worker.pid for worker in workers),
         ),
         memory_bytes=MemoryBytes(
-            frontend=_frontend_memory(state) if frontend_lives else 0,
+            frontend=memory_bytes(frontend),
             workers=tuple(memory_bytes(worker) for worker in workers),
         ),
     )
-
-
-def _frontend_memory(state: ServerState) -> int:
-    process = state.frontend.process() if state.frontend else None
-    return memory_bytes(process) if process else 0
 
 
 def _reason(state: ServerState, supervised: bool, frontend_lives: bool, workers: bool) -> str:
@@ -116,4 +110,6 @@ def _reason(state: ServerState, supervised: bool, frontend_lives: bool, workers:
         return "TorchServe has just died" if supervised else "TorchServe and its supervisor died"
     if not supervised:
         return "its supervisor has died: tokens will expire; run `torchkeep up` again"
+    if state.phase is Phase.STARTING:
+        return "it is starting"
     return "" if workers else "no worker runs at this moment"

@@ -129,7 +129,7 @@ class Supervisor:
         while first.is_alive() and not self._orders.stop:
             self._orders.wait(STARTING_TICK_S)
             self._look_after()
-            now = {worker.pid for worker in workers_of(self._id)}
+            now = {worker.pid for worker in workers_of(self._id.process())}
             if seen - now:
                 raise ServerError(self._worker_fault())
             seen |= now

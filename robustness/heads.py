@@ -86,38 +86,62 @@ class SubsetScanHead(DetectorHead):
     ALPHA_MAX = 0.5
 
     background: Tensor
-    surprise_of_count: Tensor
+    floor: Tensor
+    surprise_between: Tensor
+    surprise_at: Tensor
     ranks: Tensor
 
     def __init__(self, activations: int, background: int, two_sided: bool = True) -> None:
         super().__init__()
         self.two_sided = two_sided
         self.register_buffer("background", torch.zeros(activations, background))
-        p_values = (torch.arange(background + 1) + 1) / (background + 1)
-        if two_sided:
-            p_values = (2 * p_values).clamp_max(1)
-        # One look-up in place of a division, a logarithm and a comparison per activation.
-        surprises = torch.where(p_values <= self.ALPHA_MAX, -p_values.log(), 0)
-        self.register_buffer("surprise_of_count", surprises, persistent=False)
         self.register_buffer("ranks", torch.arange(1.0, activations + 1), persistent=False)
+        for table in ("floor", "surprise_between", "surprise_at"):
+            self.register_buffer(table, None, persistent=False)
+        self._tabulate()
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            lambda module, _: module._tabulate()
+        )
 
     def learn_background(self, activations: Tensor) -> None:
         """Take the null distribution from clean activations (N A)."""
         self.background.copy_(activations.T.sort(dim=1).values)
+        self._tabulate()
 
     def surprises(self, activations: Tensor) -> Tensor:
         """Return ln(1 / p) of each activation, 0 where p is above `ALPHA_MAX`: B A to A B."""
         values = activations.T.contiguous()
-        below = torch.searchsorted(self.background, values)
-        beyond = self.background.shape[1] - below
-        if self.two_sided:
-            up_to = torch.searchsorted(self.background, values, right=True)
-            beyond = torch.minimum(beyond, up_to)
-        return self.surprise_of_count[beyond]
+        up_to = torch.searchsorted(self.background, values, right=True)
+        tied = self.floor.gather(1, up_to) == values
+        return torch.where(tied, self.surprise_at.gather(1, up_to), self.surprise_between[up_to])
 
     def score(self, activations: Tensor, logits: Tensor) -> Tensor:
         largest = self.surprises(activations).T.sort(dim=1, descending=True).values
         return (self.ranks * largest).amax(1)
+
+    def _tabulate(self) -> None:
+        """Tabulate surprises by the number of background values up to a value: one search each.
+
+        Between two background values the number above follows from the number up to it; at one,
+        its ties count on both sides.
+        """
+        ordered, total = self.background, self.background.shape[1]
+        counts = torch.arange(total + 1, device=ordered.device)
+        self.surprise_between = self._surprise(counts, total - counts)
+        below = torch.searchsorted(ordered, ordered)
+        up_to = torch.searchsorted(ordered, ordered, right=True)
+        at = self._surprise(up_to, total - below)
+        nothing = ordered.new_full((len(ordered), 1), -torch.inf)
+        self.floor = torch.cat([nothing, ordered], dim=1)
+        self.surprise_at = torch.cat([torch.zeros_like(nothing), at], dim=1)
+
+    def _surprise(self, up_to: Tensor, from_on: Tensor) -> Tensor:
+        """Return ln(1 / p) where `up_to` background values are ≤ and `from_on` are ≥ a value."""
+        p_values = (from_on + 1) / (self.background.shape[1] + 1)
+        if self.two_sided:
+            left = (up_to + 1) / (self.background.shape[1] + 1)
+            p_values = (2 * torch.minimum(p_values, left)).clamp_max(1)
+        return torch.where(p_values <= self.ALPHA_MAX, -p_values.log(), 0)
 
     def options(self) -> dict[str, Any]:
         activations, background = self.background.shape

@@ -14,8 +14,8 @@ from torchkeep.threat_model import ThreatModel
 class TrainConfig:
     """One training: data, network, threat model and the numbers of the loop.
 
-    `step_size` is the length of the one attack step; `peak_at` the share of all steps after which
-    the triangular learning rate peaks.
+    `step_size` is the length of a single attack step, more steps are shorter ones; `peak_at` the
+    share of all steps after which the triangular learning rate peaks.
     """
 
     recipe: str
@@ -25,6 +25,7 @@ class TrainConfig:
     architecture: str
     threat_model: ThreatModel
     step_size: float
+    attack_steps: int = 1
     epochs: int
     batch_size: int
     peak_learning_rate: float
@@ -42,6 +43,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         counts = (
+            self.attack_steps,
             self.epochs,
             self.batch_size,
             self.probe_images,

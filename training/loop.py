@@ -84,7 +84,7 @@ def train(
     epochs: list[Epoch] = []
     collapsed_in: list[int] = []
     for number in range(1, config.epochs + 1):
-        attack_steps = 1 + len(collapsed_in)
+        attack_steps = config.attack_steps + len(collapsed_in)
         order = torch.randperm(len(images), generator=generator).to(images.device)
         total = torch.zeros((), device=images.device)
         for index, batch in enumerate(torch.split(order, config.batch_size)):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from torchkeep import __version__
 from torchkeep.cli.main import VERBS
 
 
@@ -96,6 +97,10 @@ def test_train_prints_json_alone_on_stdout(tmp_path: Path) -> None:
     assert json.loads(fitted.stdout)["fpr_upper_bound"] <= 0.01
     other = run(tmp_path, "fit-detectors", told["artifact"], "--data", str(tmp_path))
     assert other.returncode == 2
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    assert run(tmp_path, "--version").stdout.strip() == __version__
 
 
 @pytest.mark.parametrize("verb", [verb.__name__.replace("_", "-") for verb in VERBS])

@@ -11,6 +11,7 @@ import grpc
 import httpx
 import psutil
 import pytest
+from typer.testing import CliRunner
 
 from release.package import package
 from release.run_folder import RunFolder
@@ -20,9 +21,11 @@ from release.tokens import current_token, read_keys
 from tests.release.conftest import ECHO, settings
 from tests.release.serving import assert_nothing_left, predict
 from torchkeep.artifact import ModelArtifact
+from torchkeep.cli.main import command
 from torchkeep.client.stubs.inference_pb2 import PredictionsRequest
 from torchkeep.client.stubs.inference_pb2_grpc import InferenceAPIsServiceStub
 from torchkeep.errors import ArtifactError, ServerError
+from torchkeep.keys import envelope_key_file, read_key
 from torchkeep.paths import Home
 
 pytestmark = pytest.mark.torchserve
@@ -62,8 +65,7 @@ def running(shared: tuple[Home, Path, ServerStatus]) -> ServerStatus:
 
 
 def test_it_tells_what_it_serves_and_where(home: Home, running: ServerStatus) -> None:
-    assert running.running
-    assert running.supervised
+    assert running.healthy
     assert (running.model, running.version) == ("toy", "1.0")
     assert running.request_log == str(home.request_log)
     assert running.memory_bytes.frontend > 0
@@ -152,6 +154,7 @@ def test_keys_and_sockets_are_for_this_user_alone(home: Home) -> None:
     assert run.scratch.stat().st_mode & 0o777 == 0o700
     assert run.keys.stat().st_mode & 0o777 == 0o600
     assert run.state.stat().st_mode & 0o777 == 0o600
+    assert read_key(envelope_key_file(home))
 
 
 def test_metrics_are_there_for_prometheus(home: Home, running: ServerStatus) -> None:
@@ -204,3 +207,21 @@ def test_two_commands_do_not_start_it_at_once(shared: tuple[Home, Path, ServerSt
     home, archive, _ = shared
     with RunFolder(home.run).locked(), pytest.raises(ServerError, match="another command"):
         start(home, archive, settings=settings())
+
+
+def test_the_verbs_tell_what_runs(
+    home: Home, running: ServerStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHKEEP_HOME", str(home.root))
+    told = CliRunner().invoke(command(), ["status", "--json"])
+    assert told.exit_code == 0
+    said = json.loads(told.stdout)
+    assert {"rest", "grpc", "model", "version", "request_log", "pids"} <= said.keys()
+    assert said["rest"] == running.rest
+    assert said["pids"]["frontend"] == running.pids.frontend
+
+    text = CliRunner().invoke(command(), ["status"]).stdout
+    assert running.rest in text
+    assert f"pid {running.pids.supervisor}" in text
+
+    assert CliRunner().invoke(command(), ["token"]).stdout == f"{current_token(home)}\n"

@@ -116,6 +116,7 @@ def test_a_killed_supervisor_leaves_nothing_that_stop_cannot_end(
     assert until(lambda: not status(home).supervised, 2)
     orphaned = status(home)
     assert orphaned.running
+    assert not orphaned.healthy
     assert "supervisor has died" in orphaned.reason
 
     old = keys_of(home)
@@ -145,8 +146,13 @@ def test_a_worker_that_does_not_load_gives_its_reason_in_one_line(
     assert not status(home).running
 
 
-def test_a_caller_that_is_killed_takes_the_starting_server_with_it(
-    home: Home, toy_artifact: ModelArtifact, with_entry: Callable[[str], None], tmp_path: Path
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+def test_a_caller_that_ends_takes_the_starting_server_with_it(
+    blow: signal.Signals,
+    home: Home,
+    toy_artifact: ModelArtifact,
+    with_entry: Callable[[str], None],
+    tmp_path: Path,
 ) -> None:
     source = "import time\n\n\ndef handle(data, context):\n    time.sleep(60)\n"
     with_entry(source)
@@ -166,9 +172,10 @@ def test_a_caller_that_is_killed_takes_the_starting_server_with_it(
     assert status(home).phase is Phase.STARTING
     supervisor = status(home).pids.supervisor
     assert supervisor is not None
-    caller.kill()
+    caller.send_signal(blow)
     caller.wait()
-    assert until(lambda: not run.state.exists(), 20)
+    patience_s = 20 if blow is signal.SIGKILL else 0  # after Ctrl-C the caller itself waits
+    assert until(lambda: not run.state.exists(), patience_s)
     assert until(lambda: has_ended(supervisor), 2)
     assert_nothing_left(home)
 

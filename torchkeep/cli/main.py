@@ -59,12 +59,18 @@ def command() -> typer.Typer:
 
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
     ] = False,
 ) -> None:
     """Serve PyTorch models that are screened, logged and hard to fool."""
-    if version:
-        Console().print(__version__)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        Console().print(__version__, highlight=False)
         raise typer.Exit
 
 
