@@ -89,7 +89,9 @@ def test_what_cannot_be_built_says_why(
         build(name, MNIST, classes, options)
 
 
-@pytest.mark.parametrize("sides", [(0, 8, 8), (17, 8, 8), (1, 10**6, 10**6), (1, -1, -1)])
+@pytest.mark.parametrize(
+    "sides", [(0, 8, 8), (17, 8, 8), (1, 10**6, 10**6), (1, -1, -1), (1, 1.5, 8), (True, 8, 8)]
+)
 def test_a_shape_that_is_none_is_refused(sides: tuple[int, int, int]) -> None:
     with pytest.raises(SettingsError, match="no image shape"):
         ImageShape(channels=sides[0], height=sides[1], width=sides[2])

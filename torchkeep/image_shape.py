@@ -19,6 +19,8 @@ class ImageShape:
     width: int
 
     def __post_init__(self) -> None:
+        if not all(type(side) is int for side in self.chw):
+            raise SettingsError(f"{self.chw} is no image shape", remedy="Give whole numbers.")
         channels_fit = 1 <= self.channels <= MAX_CHANNELS
         sides_fit = min(self.height, self.width) >= 1 and self.height * self.width <= MAX_PIXELS
         if not (channels_fit and sides_fit):

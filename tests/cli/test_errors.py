@@ -99,6 +99,35 @@ def test_train_prints_json_alone_on_stdout(tmp_path: Path) -> None:
     assert other.returncode == 2
 
 
+FULL_DISK = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+from torchkeep.cli.main import main
+sys.argv = ["torchkeep", "train", "--recipe", "digits-quick", "--epochs", "1"]
+main()
+"""
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    run(tmp_path, "data", "digits")
+    before = sorted(tmp_path.rglob("*"))
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("error: File too large")
+    assert "Traceback" not in done.stderr
+    assert [path for path in sorted(tmp_path.rglob("*")) if path.is_file()] == [
+        path for path in before if path.is_file()
+    ]
+
+
 def test_the_version_is_told(tmp_path: Path) -> None:
     assert run(tmp_path, "--version").stdout.strip() == __version__
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from release.server_config import PORTS
+from tests.cli.project import Project
 from tests.house.doc_blocks import needs_server, run_python
 from tests.house.source_files import ROOT
 
@@ -29,46 +25,6 @@ PAGES = [
     for page in sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
     if needs_server(page.read_text(encoding="utf-8"))
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """A folder in which the command runs, with a free port for every listener."""
-
-    folder: Path
-
-    def run(self, *words: str, seconds: float = 240, **variables: str) -> Any:
-        """Run the command to its end; text in, text out."""
-        return subprocess.run(
-            [sys.executable, "-m", "torchkeep.cli", *words],
-            cwd=self.folder,
-            env=self.environment | variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-
-    def json(self, *words: str) -> dict[str, Any]:
-        """Run the command with --json and return what it prints, all of it."""
-        done = self.run(*words, "--json")
-        assert done.returncode in (0, 1), done.stderr  # 1: `status` where nothing runs
-        printed: dict[str, Any] = json.loads(done.stdout)
-        return printed
-
-    @property
-    def environment(self) -> dict[str, str]:
-        ours = {name: text for name, text in os.environ.items() if "TORCHKEEP" not in name}
-        free = {f"TORCHKEEP_SERVER_{name.upper()}": "0" for name in PORTS}
-        return ours | free | {"COLUMNS": "120"}
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    found = Project(tmp_path_factory.mktemp("project"))
-    yield found
-    found.run("down")
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +141,7 @@ def test_foreground_stops_on_sigterm_and_leaves_nothing(
 ) -> None:
     project.run("down")
     process = subprocess.Popen(
-        [sys.executable, "-m", "torchkeep.cli", "up", "--recipe", "digits-quick", "--foreground"],
+        project.command("up", "--recipe", "digits-quick", "--foreground"),
         cwd=project.folder,
         env=project.environment,
         stdout=subprocess.PIPE,

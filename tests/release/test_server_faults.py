@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,11 +33,12 @@ pytestmark = pytest.mark.torchserve
 
 
 def keys_of(home: Home) -> Keys:
-    """Return the keys in the file, which may be half-written for a moment."""
-    found: list[Keys] = []
-    path = RunFolder(home.run).keys
-    assert until(lambda: (keys := read_keys(path)) is not None and not found.append(keys), 2)
-    return found[0]
+    """Return the keys in the file, which is half-written for a moment when they are renewed."""
+    for _ in range(40):
+        if (keys := read_keys(RunFolder(home.run).keys)) is not None:
+            return keys
+        time.sleep(0.05)
+    raise AssertionError("there is no whole key file")
 
 
 @pytest.fixture

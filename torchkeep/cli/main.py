@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from torchkeep.cli.status import status
 from torchkeep.cli.token import token
 from torchkeep.cli.train import train
 from torchkeep.cli.up import up
-from torchkeep.errors import TorchkeepError
+from torchkeep.errors import TorchkeepError, UserError
 
 VERBS: tuple[Callable[..., Any], ...] = (
     up,
@@ -38,6 +39,11 @@ VERBS: tuple[Callable[..., Any], ...] = (
     package,
     token,
 )
+
+OUR_SURROUNDINGS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+)
+"""Errors that are the machine's, not ours: a full disk, a place that may not be written."""
 
 
 def command() -> typer.Typer:
@@ -85,6 +91,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in OUR_SURROUNDINGS:
+            raise
+        _complain(f"{error.strerror}: {error.filename or 'while writing'}")
+        sys.exit(UserError.exit_code)
 
 
 def _end(number: int, _: FrameType | None) -> None:
