@@ -8,8 +8,11 @@ TORCH_PIP_ARGS ?=
 TEST_ARGS      ?=
 
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
+# Gigabytes are not fetched in silence: on a terminal (make sets MAKE_TERMOUT) pip shows its bars.
+QUIET  := $(if $(MAKE_TERMOUT),,-qq)
 EXTRAS := serve,train,robustness,monitoring,gateway
+CPU_HINT = No NVIDIA GPU is seen here: the CPU build of torch is a tenth of the size. Get it with TORCH_PIP_ARGS, as the head of the Makefile shows.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -53,15 +56,16 @@ clean: down ## Remove the environment and all caches; data, artifacts and logs s
 
 # A stamp is newer than pyproject.toml and constraints.txt when all they ask for is installed.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/pip
+	@$(if $(TORCH_PIP_ARGS),,command -v nvidia-smi >/dev/null || echo '$(CPU_HINT)')
 	@echo 'Installing torch (the first time takes minutes) ...'
-	@$(PIP) install -c constraints.txt $(TORCH_PIP_ARGS) torch
+	@$(PIP) $(QUIET) install -c constraints.txt $(TORCH_PIP_ARGS) torch
 	@echo 'Installing torchkeep and its libraries ...'
-	@$(PIP) install -c constraints.txt -e '.[$(EXTRAS)]'
+	@$(PIP) $(QUIET) install -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo 'Installing the test tools ...'
-	@$(PIP) install -c constraints.txt -e '.[$(EXTRAS),loadtest,dev]'
+	@$(PIP) -qq install -c constraints.txt -e '.[$(EXTRAS),loadtest,dev]'
 	@touch $@
 
 # Some systems leave ensurepip out of venv: then the pip that is there fills the environment.

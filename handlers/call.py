@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -15,9 +16,13 @@ from handlers.pixels import Expected, sides
 from handlers.request import Request, allowed_segments, origin_of
 from torchkeep.envelope import EnvelopeError, Origin, RequestEnvelope, decode_request
 from torchkeep.errors import ItemError
+from torchkeep.ids import new_id, valid_id
 from torchkeep.schema import ItemStatus, Operation, RequestType
 
+logger = logging.getLogger(__name__)
+
 MAX_LOGGED_TYPE = 128
+NOT_OPENED = "the request could not be opened"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +45,7 @@ class CallOpener:
     envelope_key: bytes | None = None
 
     def open(self, request: Request) -> Call:
-        """Take a request apart; raises nothing."""
+        """Take a request apart; raises nothing: what fails becomes the call's fault."""
         try:
             if request.body is None:
                 raise ItemError(
@@ -55,6 +60,16 @@ class CallOpener:
         except ItemError as fault:
             origin = origin_of(request, {}, 0, self.segment_attributes)
             return Call(origin=origin, request_type=_type_of(request), items=[], fault=fault)
+        except Exception:
+            logger.exception("a request could not be opened")
+            # nothing but the id is looked at again: what failed once might fail once more
+            origin = Origin(request_id=valid_id(request.request_id) or new_id(), items=0)
+            return Call(
+                origin=origin,
+                request_type=_type_of(request),
+                items=[],
+                fault=ItemError(ItemStatus.ERROR, NOT_OPENED),
+            )
 
     def _open_plain(self, request: Request, data: Buffer) -> Call:
         body, about = open_body(data, request.content_type, self.expected)

@@ -37,14 +37,15 @@ def _judgements(batch: ScreenedBatch, classes: Sequence[str]) -> list[Judgement]
     probabilities = batch.probabilities
     size, count = probabilities.shape
     keep = count if count <= MAX_LOGGED_CLASSES else TOP_K
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :keep]
-    ranked = np.take_along_axis(probabilities, order, axis=1)
-    finite = np.all(np.isfinite(probabilities), axis=1).tolist()
+    order = (-probabilities).argsort(axis=1, kind="stable")[:, :keep]
+    ranked = probabilities[np.arange(size)[:, None], order]
+    finite: list[bool] = np.all(np.isfinite(probabilities), axis=1).tolist()
     columns = zip(
         _verdicts(batch),
         finite,
         order.tolist(),
         ranked,
+        ranked[:, 0].tolist(),
         np.ascontiguousarray(probabilities),
         batch.score.tolist(),
         batch.p_value.tolist(),
@@ -54,23 +55,35 @@ def _judgements(batch: ScreenedBatch, classes: Sequence[str]) -> list[Judgement]
     )
     return [
         Judgement(
-            verdict=verdict,
-            class_index=indices[0],
-            probability=float(best[0]),
-            probabilities=row,
-            labels=[classes[index] for index in indices] if whole else [],
-            ranked=best if whole else best[:0],
-            score=score,
-            p_value=p_value,
-            head_p_values=heads,
-            embedding=embedding,
-            batch_size=size,
+            verdict,
+            indices[0],
+            probability,
+            row,
+            [classes[index] for index in indices] if whole else [],
+            best if whole else best[:0],
+            score,
+            p_value,
+            heads,
+            embedding,
+            size,
         )
-        for verdict, whole, indices, best, row, score, p_value, heads, embedding in columns
+        for (
+            verdict,
+            whole,
+            indices,
+            best,
+            probability,
+            row,
+            score,
+            p_value,
+            heads,
+            embedding,
+        ) in columns
     ]
 
 
 def _verdicts(batch: ScreenedBatch) -> list[Verdict]:
-    names = (Verdict.CLEAN, Verdict.SUSPICIOUS, Verdict.FAILED)
-    codes = np.where(batch.failed, 2, batch.suspicious)
-    return [names[code] for code in codes.tolist()]
+    return [
+        Verdict.FAILED if failed else Verdict.SUSPICIOUS if suspicious else Verdict.CLEAN
+        for failed, suspicious in zip(batch.failed.tolist(), batch.suspicious.tolist(), strict=True)
+    ]

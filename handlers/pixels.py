@@ -67,8 +67,9 @@ def stack(images: Sequence[Image]) -> Images:
     """Join images to N C H W; where dtypes are mixed, all become floats."""
     if len({image.dtype for image in images}) > 1:
         images = [to_unit_floats(image) for image in images]
-    joined: Images = np.stack(images)  # type: ignore[assignment]  # mypy forgets the dtypes
-    return joined
+    # joined along C and cut again: much cheaper than `np.stack`
+    joined: Images = np.concatenate(images)  # type: ignore[assignment]  # mypy forgets the dtypes
+    return joined.reshape(len(images), *images[0].shape)
 
 
 def check_floats(images: NDArray[np.float32]) -> list[ItemError | None]:

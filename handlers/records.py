@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from handlers.call import Call
 from handlers.item import Item, Judgement
@@ -26,6 +27,18 @@ from torchkeep.schema import (
 )
 
 
+class _Logging(NamedTuple):
+    """When and by whom records are made, one for all that are made together."""
+
+    timestamp_ns: int
+    worker: int
+    runtime: RuntimeMs
+
+    @classmethod
+    def now(cls, runtime: RuntimeMs) -> _Logging:
+        return cls(time.time_ns(), os.getpid(), runtime)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordBuilder:
     """Builds records; those of one call share a `runtime`, complete when they are written."""
@@ -36,16 +49,18 @@ class RecordBuilder:
 
     def of_items(self, items: Sequence[Item], runtime: RuntimeMs) -> list[InferenceRecord]:
         """Return one record an item, while the items still have their images."""
-        return [self._of_item(item, runtime) for item in items]
+        logging = _Logging.now(runtime)
+        return [self._of_item(item, logging) for item in items]
 
     def of_refusal(self, call: Call, fault: ItemError, runtime: RuntimeMs) -> InferenceRecord:
         """Return the one record of a request that was refused as a whole."""
-        record = self._frame(call.origin, 0, fault.status, call.request_type, runtime)
+        logging = _Logging.now(runtime)
+        record = self._frame(call.origin, 0, fault.status, call.request_type, logging)
         record["error"] = {"status": fault.status, "message": fault.message}
         return record
 
-    def _of_item(self, item: Item, runtime: RuntimeMs) -> InferenceRecord:
-        record = self._frame(item.origin, item.index, item.status, item.request_type, runtime)
+    def _of_item(self, item: Item, logging: _Logging) -> InferenceRecord:
+        record = self._frame(item.origin, item.index, item.status, item.request_type, logging)
         record["input_data_summary"] = item.summary
         record["error"] = _error(item)
         judgement = item.judgement
@@ -69,14 +84,14 @@ class RecordBuilder:
         index: int,
         status: ItemStatus,
         request_type: RequestType,
-        runtime: RuntimeMs,
+        logging: _Logging,
     ) -> InferenceRecord:
         """Return what a record has whether or not there was anything to decode or to judge."""
         model = self.model
         record: InferenceRecord = {
             "schema": SCHEMA_VERSION,
             "kind": "inference",
-            "timestamp_ns": time.time_ns(),
+            "timestamp_ns": logging.timestamp_ns,
             "request_id": origin.request_id,
             "correlation_id": origin.correlation_id,
             "model": model.name,
@@ -87,7 +102,7 @@ class RecordBuilder:
             "items": origin.items,
             "status": status,
             "request_type": request_type,
-            "runtime_ms": runtime,
+            "runtime_ms": logging.runtime,
             "prediction": [],
             "probability": [],
             "input_data_summary": None,
@@ -96,7 +111,7 @@ class RecordBuilder:
             "error": None,
             "batch_size": 0,
             "device": model.device,
-            "worker": os.getpid(),
+            "worker": logging.worker,
             "artifact_digest": model.digest,
             "code_version": model.code_version,
             "client": origin.client,

@@ -38,6 +38,7 @@ from torchkeep.schema import InferenceRecord, ItemStatus, Operation
 logger = logging.getLogger(__name__)
 
 EXPIRED = "the deadline of the item had passed before it was served"
+FAILED = "the server failed on the batch of this item"
 MODEL_FAILED = "the model failed on the batch of this item"
 EXPLANATION_FAILED = "the explanation of this item failed"
 UNLOGGED = "the request cannot be logged, and nothing is answered without a record"
@@ -100,7 +101,14 @@ class Service:
         return [self._answers.answer(call) for call in calls]
 
     def _serve(self, items: Sequence[Item], watch: Stopwatch) -> None:
-        """Take one chunk of items from bytes to judgements."""
+        """Take one chunk of items from bytes to judgements; raises nothing."""
+        try:
+            self._take_through(items, watch)
+        except Exception:
+            logger.exception("a batch of %d items failed", len(items))
+            _fail([item for item in items if item.status is ItemStatus.OK], FAILED)
+
+    def _take_through(self, items: Sequence[Item], watch: Stopwatch) -> None:
         with watch.measure("decode"):
             ready = _decode(items)
         if not ready:

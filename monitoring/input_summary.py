@@ -9,7 +9,7 @@ on the model. Pixels are finite: whoever decodes an image refuses NaN and infini
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,13 @@ Images = NDArray[np.uint8] | NDArray[np.float32]
 
 _VALUES = 256
 _MAX_UINT8 = 255
+_COUNTED_AT_ONCE = 1 << 16
 _SCALE = np.arange(_VALUES, dtype=np.float64) / _MAX_UINT8
-_MOMENTS = np.stack([_SCALE, _SCALE**2], axis=1)
-"""V 2: turns counts of values into sums and sums of squares, on the 0..1 scale."""
+_OF_COUNTS = np.column_stack(
+    [_SCALE, _SCALE**2, np.repeat(np.eye(HISTOGRAM_BINS), _VALUES // HISTOGRAM_BINS, axis=0)]
+)
+"""V 18: turns counts of values into their sum and sum of squares, on the 0..1 scale, and bins."""
+_DTYPE_NAMES = {np.dtype(np.uint8): "uint8", np.dtype(np.float32): "float32"}
 
 
 class _Statistics(NamedTuple):
@@ -30,7 +34,7 @@ class _Statistics(NamedTuple):
     std: NDArray[np.float32]  # B C
     min: NDArray[np.float32]  # B C
     max: NDArray[np.float32]  # B C
-    histogram: NDArray[np.int64]  # B 16
+    histogram: list[list[int]]  # B 16
 
 
 def summarise(images: Images, received_bytes: Sequence[int]) -> list[InputDataSummary]:
@@ -48,13 +52,14 @@ def summarise(images: Images, received_bytes: Sequence[int]) -> list[InputDataSu
         return []
     if images.size == 0:
         raise ValueError(f"images of shape {images.shape} have no pixels")
-    if images.dtype == np.uint8:
-        statistics = _of_uint8(cast(NDArray[np.uint8], images))
-    elif images.dtype == np.float32:
-        statistics = _of_float32(cast(NDArray[np.float32], images))
-    else:
+    dtype = _DTYPE_NAMES.get(images.dtype)
+    if dtype is None:
         raise ValueError(f"expected uint8 or float32, got {images.dtype}")
-    shape, dtype = list(images.shape[1:]), str(images.dtype)
+    if dtype == "uint8":
+        statistics = _of_uint8(cast(NDArray[np.uint8], images))
+    else:
+        statistics = _of_float32(cast(NDArray[np.float32], images))
+    shape = list(images.shape[1:])
     return [
         {
             "shape": shape,
@@ -77,19 +82,18 @@ def _of_uint8(images: NDArray[np.uint8]) -> _Statistics:
     """All statistics from one count of how often each channel takes each of the V values."""
     batch, channels, height, width = images.shape
     counts = _count(images.reshape(batch * channels, height * width), _VALUES)
-    mean, square = ((counts.astype(np.float64) @ _MOMENTS) / (height * width)).T
+    found = counts.astype(np.float64) @ _OF_COUNTS
+    mean, square = found[:, :2].T / (height * width)
     taken = counts > 0
     low = taken.argmax(axis=1)
     high = _MAX_UINT8 - taken[:, ::-1].argmax(axis=1)
-    histogram = counts.reshape(batch, channels, HISTOGRAM_BINS, -1).sum(axis=(1, 3))
-    per_channel = (batch, channels)
-    return _Statistics(
-        mean.reshape(per_channel).astype(np.float32),
-        np.sqrt(np.maximum(square - mean**2, 0)).reshape(per_channel).astype(np.float32),
-        _SCALE[low].reshape(per_channel).astype(np.float32),
-        _SCALE[high].reshape(per_channel).astype(np.float32),
-        histogram,
-    )
+    std = np.sqrt(np.maximum(square - mean**2, 0))
+    per_channel = np.array([mean, std, _SCALE[low], _SCALE[high]], np.float32)
+    columns = per_channel.reshape(4, batch, channels)
+    bins = found[:, 2:].astype(np.int64)
+    if channels > 1:
+        bins = bins.reshape(batch, channels, HISTOGRAM_BINS).sum(axis=1)
+    return _Statistics(columns[0], columns[1], columns[2], columns[3], bins.tolist())
 
 
 def _of_float32(images: NDArray[np.float32]) -> _Statistics:
@@ -107,17 +111,25 @@ def _of_float32(images: NDArray[np.float32]) -> _Statistics:
         np.sqrt(variance).reshape(per_channel),
         rows.min(axis=1).reshape(per_channel),
         rows.max(axis=1).reshape(per_channel),
-        _count(bins, HISTOGRAM_BINS),
+        _count(bins, HISTOGRAM_BINS).tolist(),
     )
 
 
 def _count(rows: NDArray[np.uint8], values: int) -> NDArray[np.int64]:
     """How often each value below `values` occurs in each row.
 
-    Row by row, because `bincount` widens its input to int64: for a whole batch that would be a
-    fresh allocation from the system each time, which costs more than the counting.
+    Many small rows by one call, large ones by themselves: `bincount` takes int64, and beyond the
+    cache to widen pixels costs more than the calls.
     """
-    return np.array([np.bincount(row, minlength=values) for row in rows]).reshape(-1, values)
+    step = max(1, _COUNTED_AT_ONCE // rows.shape[1])
+    parts = [_count_together(rows[at : at + step], values) for at in range(0, len(rows), step)]
+    return np.concatenate(parts)
+
+
+def _count_together(rows: NDArray[np.uint8], values: int) -> NDArray[np.int64]:
+    first = np.arange(0, len(rows) * values, values, dtype=np.int64)
+    places = (rows + first[:, None]).ravel()
+    return np.bincount(places, minlength=len(rows) * values).reshape(-1, values)
 
 
 def _sharpness(images: Images) -> list[float]:
@@ -130,7 +142,7 @@ def _sharpness(images: Images) -> list[float]:
     if height < 3 or width < 3:
         return [0.0] * batch
     whole = images.dtype == np.uint8
-    grey = images.sum(axis=1, dtype=_grey_type(channels) if whole else np.float32).ravel()
+    grey = _sum_of_channels(images, _grey_type(channels) if whole else np.float32).ravel()
     # Neighbours are taken by shifting the whole batch at once. That is wrong only at the edges of
     # an image, where a shift reaches into another row or image, and those are cut off afterwards.
     laplacian = 4 * grey
@@ -139,10 +151,16 @@ def _sharpness(images: Images) -> list[float]:
     laplacian[1:] -= grey[:-1]
     laplacian[:-1] -= grey[1:]
     interior = laplacian.reshape(batch, height, width)[:, 1:-1, 1:-1]
-    values = interior.reshape(batch, -1).astype(np.float64)
+    values = interior.astype(np.float64).reshape(batch, -1)
     unit = channels * (_MAX_UINT8 if whole else 1)
     variance = np.vecdot(values, values) / values.shape[1] - values.mean(axis=1) ** 2
-    return [float(f"{value:.6g}") for value in np.maximum(variance, 0) / unit**2]
+    return [float(f"{value:.6g}") for value in (variance / unit**2).clip(0).tolist()]
+
+
+def _sum_of_channels(images: Images, dtype: type[np.number[Any]]) -> NDArray[Any]:
+    """B C H W to B H W."""
+    one = images.shape[1] == 1
+    return images[:, 0].astype(dtype) if one else images.sum(axis=1, dtype=dtype)
 
 
 def _grey_type(channels: int) -> type[np.int16] | type[np.int64]:

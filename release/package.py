@@ -87,6 +87,11 @@ def _archive(artifact: ModelArtifact, folder: Path) -> None:
             f"torch-model-archiver failed: {last_line}",
             remedy="Install the extra `serve`: pip install 'torchkeep[serve]'.",
         ) from error
+    except subprocess.TimeoutExpired as error:
+        raise ArtifactError(
+            f"torch-model-archiver did not end within {ARCHIVER_TIMEOUT_S:g} s",
+            remedy="Try again when the disk is less busy.",
+        ) from error
 
 
 def _write(content: Path, target: Path) -> None:

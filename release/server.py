@@ -30,7 +30,7 @@ from release.state import Launch, Phase, ServerState
 from release.status import ServerStatus, status
 from release.ts_config import LOG4J2, render_properties
 from release.vet import VettedArchive, opened
-from torchkeep import __version__
+from torchkeep.code_digest import code_digest
 from torchkeep.errors import ServerError
 from torchkeep.keys import envelope_key_file, renew_key
 from torchkeep.paths import Home
@@ -39,6 +39,8 @@ from torchkeep.settings import SECTIONS, Settings
 STOP_TIMEOUT_S = 40.0
 """More than the supervisor grants TorchServe."""
 LOCK_TIMEOUT_S = 10.0
+SERVED_PACKAGES = ("handlers", "monitoring", "release", "robustness", "torchkeep")
+"""Whose code runs in the server and its supervisor."""
 _DECISIVE_SECTIONS = tuple(section for section in SECTIONS if section != "data")
 
 Progress = Callable[[str], None]
@@ -138,7 +140,7 @@ def _fingerprint(vetted: VettedArchive, settings: Settings) -> str:
     variables = settings.variables.items()
     decisive = {
         "archive": vetted.digest,
-        "code": __version__,
+        "code": code_digest(*SERVED_PACKAGES),
         "python": sys.executable,
         "tables": {name: settings.tables.get(name) for name in _DECISIVE_SECTIONS},
         "variables": {name: value for name, value in variables if name.startswith(prefixes)},

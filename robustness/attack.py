@@ -47,10 +47,11 @@ class Attack(ABC):
                 successful = model(perturbed).argmax(1) != labels
         finally:
             model.train(was_training)
-        worst = distances(images, perturbed, self.threat.norm).max().item() if len(images) else 0
-        outside = bool(((perturbed < 0) | (perturbed > 1)).any())
-        if worst > self.threat.eps + ROUNDING or outside:
-            raise TorchkeepError(f"{type(self).__name__} left its threat model: {worst:g}")
+        moved = distances(images, perturbed, self.threat.norm)
+        near = (moved <= self.threat.eps + ROUNDING).all()  # false for NaN, too
+        valid = ((perturbed >= 0) & (perturbed <= 1)).all()
+        if not (near and valid):
+            raise TorchkeepError(f"{type(self).__name__} left its threat model")
         return Attacked(perturbed, successful)
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -38,12 +39,10 @@ def allowed_exceedances(trials: int, target: float, confidence: float = 0.95) ->
         raise SettingsError(
             f"a false-positive rate of {target}", remedy="Give one between 0 and 1."
         )
-    if clopper_pearson_upper(0, trials, confidence) > target:
-        needed = next(
-            n for n in range(trials, 10**7) if clopper_pearson_upper(0, n, confidence) <= target
-        )
+    needed = images_needed(target, confidence)
+    if trials < needed:
         raise SettingsError(
-            f"{trials} calibration images cannot show a false-positive rate of {target:.2%}",
+            f"{trials} calibration images cannot show a false-positive rate of {target:g}",
             remedy=f"Give {needed} or more, or a higher target rate.",
         )
     low, high = 0, trials
@@ -52,6 +51,11 @@ def allowed_exceedances(trials: int, target: float, confidence: float = 0.95) ->
         fits = clopper_pearson_upper(middle, trials, confidence) <= target
         low, high = (middle, high) if fits else (low, middle)
     return low
+
+
+def images_needed(target: float, confidence: float = 0.95) -> int:
+    """Return how many images without a false alarm it takes to prove the target rate."""
+    return math.ceil(math.log(1 - confidence) / math.log1p(-target))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from robustness.art_library import prepare
-from robustness.calibration import Threshold, calibrate_threshold
+from robustness.calibration import Threshold, allowed_exceedances, calibrate_threshold
 from robustness.fusion import Fusion
 from robustness.heads import ActivationHead, DetectorHead, SubsetScanHead
 from robustness.pgd import PGD
@@ -47,7 +47,7 @@ class DetectorConfig:
     target_fpr: float = 0.01
     confidence: float = 0.95
     fit_images: int = 10_000
-    background_images: int = 500
+    background_images: int = 256
     epochs: int = 10
     attack_steps: int = 10
     seed: int = 0
@@ -77,6 +77,8 @@ def fit_detectors(
     Raises `SettingsError` if the calibration splits are too small for the target rate, and
     `ArtifactError` if the artifact has no threat model to fit against.
     """
+    ModelArtifact.check_target(artifact.path)
+    allowed_exceedances(len(splits.calibration_b), config.target_fpr, config.confidence)
     classifier = load_classifier(artifact).to(device).requires_grad_(False)
     heads = _fit_heads(artifact, classifier, splits, config, device, progress)
     progress("calibrate", 0, 2)
@@ -116,7 +118,8 @@ def _fit_heads(
         ActivationDetector(wrapped, activation).fit(images, is_attack, nb_epochs=config.epochs)
     progress("fit detectors", 1, 2)
     background = clean[: config.background_images].numpy()
-    scan = SubsetScanHead(width, len(background)).to(device)
+    tapped = width - classifier.head.in_features
+    scan = SubsetScanHead(tapped or width, len(background)).to(device)
     SubsetScanDetector(wrapped, scan).fit(background, np.zeros(len(background), np.int64))
     progress("fit detectors", 2, 2)
     return [(activation.kind, activation), (scan.kind, scan)]

@@ -5,7 +5,6 @@ Shapes: S heads, n calibration images (split A), B batch.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from robustness.calibration import conformal_p_values
@@ -38,5 +37,5 @@ class Fusion(nn.Module):
     def forward(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return the p-value of each head (S B) and the fused score (B)."""
         p_values = conformal_p_values(scores, self.calibration)
-        overshoot = torch.log1p((scores - self.largest).clamp_min(0) / self.spread)
-        return p_values, (overshoot - p_values.log()).amax(0)
+        overshoot = (scores - self.largest).clamp_min_(0).div_(self.spread).log1p_()
+        return p_values, overshoot.sub_(p_values.log()).amax(0)

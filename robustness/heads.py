@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from math import prod
 from typing import Any, ClassVar
 
 import torch
@@ -62,8 +63,8 @@ class ActivationHead(DetectorHead):
 
     def two_class_logits(self, activations: Tensor) -> Tensor:
         """Return the logits of clean and adversarial: B 2."""
-        standard = (activations - self.mean) / self.std
-        logits: Tensor = self.network(standard.clamp(-self.CLIP, self.CLIP))
+        standard = (activations - self.mean).div_(self.std).clamp_(-self.CLIP, self.CLIP)
+        logits: Tensor = self.network(standard)
         return logits
 
     def score(self, activations: Tensor, logits: Tensor) -> Tensor:
@@ -77,7 +78,8 @@ class ActivationHead(DetectorHead):
 class SubsetScanHead(DetectorHead):
     """Berk-Jones scan over the subsets of unusual activations (Cintas et al. 2020).
 
-    Each activation gets an empirical p-value against N background images; the score is
+    Only the first `activations` of those it is given are scanned. Each gets an empirical p-value
+    against N background images; the score is
     max_k k ln(1 / p_(k)) over the sorted p-values up to `ALPHA_MAX`, which for a single item is
     ART's `SubsetScanningDetector` in closed form (two_sided=False), and 0 if none is that small.
     """
@@ -85,18 +87,17 @@ class SubsetScanHead(DetectorHead):
     kind = "subset_scan"
     ALPHA_MAX = 0.5
 
-    background: Tensor
-    floor: Tensor
-    surprise_between: Tensor
-    surprise_at: Tensor
-    ranks: Tensor
+    background: Tensor  # A N, ascending
+    cells: Tensor  # A 2N
+    surprise_in: Tensor  # A 2N+1
+    ranks: Tensor  # A
 
     def __init__(self, activations: int, background: int, two_sided: bool = True) -> None:
         super().__init__()
         self.two_sided = two_sided
         self.register_buffer("background", torch.zeros(activations, background))
         self.register_buffer("ranks", torch.arange(1.0, activations + 1), persistent=False)
-        for table in ("floor", "surprise_between", "surprise_at"):
+        for table in ("cells", "surprise_in"):
             self.register_buffer(table, None, persistent=False)
         self._tabulate()
         self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
@@ -105,35 +106,35 @@ class SubsetScanHead(DetectorHead):
 
     def learn_background(self, activations: Tensor) -> None:
         """Take the null distribution from clean activations (N A)."""
-        self.background.copy_(activations.T.sort(dim=1).values)
+        self.background.copy_(self._scanned(activations).sort(dim=1).values)
         self._tabulate()
 
     def surprises(self, activations: Tensor) -> Tensor:
         """Return ln(1 / p) of each activation, 0 where p is above `ALPHA_MAX`: B A to A B."""
-        values = activations.T.contiguous()
-        up_to = torch.searchsorted(self.background, values, right=True)
-        tied = self.floor.gather(1, up_to) == values
-        return torch.where(tied, self.surprise_at.gather(1, up_to), self.surprise_between[up_to])
+        cell = torch.searchsorted(self.cells, self._scanned(activations), right=True)
+        return self.surprise_in.gather(1, cell)
 
     def score(self, activations: Tensor, logits: Tensor) -> Tensor:
         largest = self.surprises(activations).T.sort(dim=1, descending=True).values
-        return (self.ranks * largest).amax(1)
+        return largest.mul_(self.ranks).amax(1)
+
+    def _scanned(self, activations: Tensor) -> Tensor:
+        """Return the leading activations, those that this head scans, one a row."""
+        return activations[:, : len(self.background)].T.contiguous()
 
     def _tabulate(self) -> None:
-        """Tabulate surprises by the number of background values up to a value: one search each.
+        """Cut the line into cells of equal surprise, so that one search finds all counts.
 
-        Between two background values the number above follows from the number up to it; at one,
-        its ties count on both sides.
+        A background value is a cell of its own, which ends just above it: there it counts on both
+        sides. Between two of them the counts do not change.
         """
         ordered, total = self.background, self.background.shape[1]
-        counts = torch.arange(total + 1, device=ordered.device)
-        self.surprise_between = self._surprise(counts, total - counts)
-        below = torch.searchsorted(ordered, ordered)
-        up_to = torch.searchsorted(ordered, ordered, right=True)
-        at = self._surprise(up_to, total - below)
-        nothing = ordered.new_full((len(ordered), 1), -torch.inf)
-        self.floor = torch.cat([nothing, ordered], dim=1)
-        self.surprise_at = torch.cat([torch.zeros_like(nothing), at], dim=1)
+        above = ordered.nextafter(ordered.new_tensor(torch.inf))
+        self.cells = torch.cat([ordered, above], dim=1).sort(dim=1).values
+        below_all = ordered.new_full((len(ordered), 1), -torch.inf)
+        starts = torch.cat([below_all, self.cells], dim=1)
+        up_to = torch.searchsorted(ordered, starts, right=True)
+        self.surprise_in = self._surprise(up_to, total - torch.searchsorted(ordered, starts))
 
     def _surprise(self, up_to: Tensor, from_on: Tensor) -> Tensor:
         """Return ln(1 / p) where `up_to` background values are ≤ and `from_on` are ≥ a value."""
@@ -157,9 +158,30 @@ _HEADS: Mapping[str, type[DetectorHead]] = {
 }
 
 
+MAX_SIZE = 1 << 20
+"""Most activations, hidden units or background images of a head."""
+MAX_VALUES = 1 << 24
+"""Most values of a head's largest tensor: 64 MiB."""
+
+
 def build_head(kind: str, options: Mapping[str, Any]) -> DetectorHead:
-    """Build a head whose state is still to be loaded. Raises `ArtifactError` if there is none."""
+    """Build a head whose state is still to be loaded.
+
+    Raises `ArtifactError` if there is none, or if it would be larger than any that is served:
+    options come from a file, and memory is allocated by them.
+    """
     try:
+        _check_sizes(options)
         return _HEADS[kind](**options)
-    except (KeyError, TypeError) as error:
-        raise ArtifactError(f"no detector head {kind!r} with options {dict(options)}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"no detector head {kind!r} with options {options!r}") from error
+
+
+def _check_sizes(options: Mapping[str, Any]) -> None:
+    if not isinstance(options, Mapping):
+        raise TypeError("options must be a table")
+    sizes = [value for value in options.values() if not isinstance(value, bool)]
+    if not all(isinstance(size, int) and 1 <= size <= MAX_SIZE for size in sizes):
+        raise ValueError("sizes out of bounds")
+    if prod(sizes) > MAX_VALUES:
+        raise ValueError("too many values")

@@ -6,7 +6,7 @@ Shapes: B batch, C H W an image, K classes, S heads, E embedding dimensions.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ from torchkeep.schema import EMBEDDING_DIMS
 HEAD_SCORES_A = "calibration_a"
 FUSED_SCORES_B = "calibration_b"
 PROJECTION = "projection"
+
+_LARGEST_FLOAT16 = 65504.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +87,20 @@ class ScreenedModel(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return everything there is to say in one tensor, ready for a single copy to the host.
 
-        B C H W in 0..1 to B (K + E + 3 + S): probabilities, embedding, finite (1 or 0), score,
-        p-value, head p-values.
+        B C H W in 0..1 to B (K + E + 2 + S): probabilities, embedding, score, p-value, head
+        p-values. What is not finite on the way makes a value of its row not finite.
         """
         activations, logits = self.classifier.activations(images)
         features = activations[:, -self.projection.shape[0] :]
-        finite = torch.isfinite(activations.sum(1) + logits.sum(1))
         parts = [logits.softmax(1), features @ self.projection]
-        if self.fusion is not None:
-            heads = self.typed_heads()
-            raw = torch.stack([head.score(activations, logits) for head in heads])
+        if self.fusion is None:
+            verdict = [torch.tensor([[0.0, 1.0]], device=images.device).expand(len(images), 2)]
+        else:
+            raw = torch.stack([head.score(activations, logits) for head in self.typed_heads()])
             p_values, fused = self.fusion(raw)
-            finite = finite & torch.isfinite(raw).all(0)
             p_fused = conformal_p_values(fused, self.fused_scores)
-            judged = [finite.float()[:, None], fused[:, None], p_fused[:, None], p_values.T]
-            return torch.cat(parts + judged, dim=1)
-        columns = torch.zeros(len(images), 3, device=images.device)
-        columns[:, 0], columns[:, 2] = finite, 1
-        return torch.cat([*parts, columns], dim=1)
+            verdict = [fused[:, None], p_fused[:, None], p_values.T]
+        return torch.cat(parts + verdict, dim=1)
 
     @torch.inference_mode()
     def screen(self, images: NDArray[np.uint8] | NDArray[np.float32]) -> ScreenedBatch:
@@ -112,17 +110,18 @@ class ScreenedModel(nn.Module):
         """
         tensor = torch.from_numpy(images).to(self.device)
         if tensor.dtype == torch.uint8:
-            tensor = tensor.float().div_(255)
+            tensor = tensor / 255
         table: NDArray[np.float32] = self(tensor).cpu().numpy()
         classes, stop = len(self.classes), len(self.classes) + self.projection.shape[1]
-        finite, score = table[:, stop] > 0, table[:, stop + 1]
+        score = table[:, stop]
+        failed = np.logical_not(np.isfinite(table).all(axis=1))
         return ScreenedBatch(
             probabilities=table[:, :classes],
             score=score,
-            p_value=table[:, stop + 2],
-            head_p_values=table[:, stop + 3 :],
-            suspicious=(score > self.threshold) | ~finite,
-            failed=~finite,
+            p_value=table[:, stop + 1],
+            head_p_values=table[:, stop + 2 :],
+            suspicious=(score > self.threshold) | failed,
+            failed=failed,
             embedding=_to_float16(table[:, classes:stop]),
         )
 
@@ -132,8 +131,7 @@ class ScreenedModel(nn.Module):
 
 
 def _to_float16(values: NDArray[np.float32]) -> NDArray[np.float16]:
-    largest = np.finfo(np.float16).max
-    return np.clip(values, -largest, largest).astype(np.float16)
+    return values.clip(-_LARGEST_FLOAT16, _LARGEST_FLOAT16).astype(np.float16)
 
 
 def embedding_projection(features: int, seed: int) -> Tensor:
@@ -164,29 +162,42 @@ def load_screened_model(artifact: ModelArtifact, device: torch.device | str) -> 
         raise ArtifactError(
             f"{artifact.path} has no detectors", remedy="Run `torchkeep fit-detectors` on it."
         )
-    calibration = manifest.screening["calibration"]
-    if calibration["device_type"] != target.type:
-        raise ArtifactError(
-            f"{artifact.path} was calibrated on {calibration['device_type']}, not {target.type}",
-            remedy=f"Run `torchkeep fit-detectors --device {target.type}` on it.",
-        )
     tensors = artifact.tensors(SCREENING)
-    heads = [_load_head(raw, tensors, artifact) for raw in manifest.screening["heads"]]
     try:
+        calibration = manifest.screening["calibration"]
+        threshold = _threshold(calibration, target, artifact)
+        heads = [_load_head(raw, tensors, artifact) for raw in manifest.screening["heads"]]
+        classifier = load_classifier(artifact)
+        _check_shapes(tensors, len(heads), classifier.head.in_features, artifact)
         model = ScreenedModel(
-            load_classifier(artifact),
+            classifier,
             heads,
             fusion=Fusion(tensors[HEAD_SCORES_A]),
             fused_scores=tensors[FUSED_SCORES_B],
             projection=tensors[PROJECTION],
-            threshold=float(calibration["threshold"]),
+            threshold=threshold,
             calibration_id=str(calibration["id"]),
             classes=manifest.classes,
             input_shape=manifest.input.chw,
         )
-    except KeyError as error:
-        raise ArtifactError(f"{artifact.path} misses {error} in its screening") from error
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{artifact.path}: its screening lacks {error}") from error
     return model.to(target)
+
+
+def _threshold(
+    calibration: Mapping[str, Any], device: torch.device, artifact: ModelArtifact
+) -> float:
+    """Return the calibrated threshold if it is one, and one for this type of device."""
+    if calibration["device_type"] != device.type:
+        raise ArtifactError(
+            f"{artifact.path} was calibrated on {calibration['device_type']}, not {device.type}",
+            remedy=f"Run `torchkeep fit-detectors --device {device.type}` on it.",
+        )
+    threshold = calibration["threshold"]
+    if not isinstance(threshold, float) or not math.isfinite(threshold):
+        raise ArtifactError(f"{artifact.path} has the threshold {threshold!r}, which is no score")
+    return threshold
 
 
 def _load_head(
@@ -199,6 +210,27 @@ def _load_head(
     }
     _load_state(head, state, artifact, SCREENING)
     return raw["name"], head
+
+
+def _check_shapes(
+    tensors: dict[str, Tensor], heads: int, features: int, artifact: ModelArtifact
+) -> None:
+    """Raise `ArtifactError` unless calibration and projection fit these heads and features."""
+    wanted: dict[str, tuple[int | None, ...]] = {
+        HEAD_SCORES_A: (heads, None),
+        FUSED_SCORES_B: (None,),
+        PROJECTION: (features, EMBEDDING_DIMS),
+    }
+    for name, sides in wanted.items():
+        tensor = tensors[name]
+        alike = tensor.ndim == len(sides) and all(
+            side in (None, found) for side, found in zip(sides, tensor.shape, strict=True)
+        )
+        if not alike or tensor.numel() == 0 or tensor.dtype != torch.float32:
+            raise ArtifactError(
+                f"{artifact.path / SCREENING} does not fit: {name} is {tuple(tensor.shape)} "
+                f"of {tensor.dtype}, for {heads} heads and {features} features"
+            )
 
 
 def _load_state(

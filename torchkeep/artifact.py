@@ -10,6 +10,7 @@ The digest of an artifact is the SHA-256 of its manifest, which vouches for the 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from torchkeep import __version__
-from torchkeep.atomic_file import atomic_directory
+from torchkeep.atomic_file import atomic_directory, set_aside
 from torchkeep.errors import ArtifactError, SettingsError
 from torchkeep.image_shape import ImageShape
 from torchkeep.threat_model import Epsilon, Norm, ThreatModel
@@ -113,7 +114,7 @@ class ModelArtifact:
 
         Raises `ArtifactError` that names the file and what is wrong with it.
         """
-        content = _read(path / MANIFEST, "the manifest of an artifact")
+        content = _read_manifest(path)
         if len(content) > MAX_MANIFEST_BYTES:
             raise ArtifactError(f"{path / MANIFEST} is larger than {MAX_MANIFEST_BYTES} bytes")
         hashes, manifest = _parse(path / MANIFEST, content)
@@ -122,11 +123,28 @@ class ModelArtifact:
             artifact.read_file(name)
         return artifact
 
+    @staticmethod
+    def check_target(path: Path) -> None:
+        """Check that `write` may make or replace folder `path`, without changing anything.
+
+        Raises `ArtifactError` unless it is absent, empty or an artifact, for it is replaced whole.
+        """
+        try:
+            fault = _target_fault(path.resolve())
+        except (OSError, RuntimeError) as error:
+            fault = f"cannot be used: {getattr(error, 'strerror', None) or error}"
+        if fault:
+            raise ArtifactError(f"{path} {fault}", remedy="Name a folder that is not there yet.")
+
     @classmethod
     def write(cls, path: Path, manifest: Manifest, files: Mapping[str, Tensors]) -> ModelArtifact:
-        """Write an artifact whole or not at all; an existing one at `path` is replaced."""
+        """Write an artifact whole or not at all; an existing one at `path` is replaced.
+
+        Raises `ArtifactError` as `check_target` does.
+        """
         from safetensors.torch import save
 
+        cls.check_target(path)
         contents = {name: save(dict(tensors)) for name, tensors in files.items()}
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
         document = {"schema": ARTIFACT_SCHEMA, **manifest.to_json(), "files": hashes}
@@ -175,6 +193,39 @@ def _read(path: Path, expected: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}; expected {expected}") from error
+
+
+def _read_manifest(path: Path) -> bytes:
+    try:
+        return _read(path / MANIFEST, "the manifest of an artifact")
+    except ArtifactError as error:
+        missing = isinstance(error.__cause__, FileNotFoundError) and not path.exists()
+        if missing and set_aside(path).exists():
+            raise ArtifactError(
+                f"{path} was being replaced when the process was killed",
+                remedy=f"Rename {set_aside(path)} to it.",
+            ) from error
+        raise
+
+
+def _target_fault(target: Path) -> str | None:
+    """Return why no artifact may be written to `target`, if so."""
+    parent = next(parent for parent in (*target.parents, target) if parent.exists())
+    if not parent.is_dir():
+        return f"cannot be made: {parent} is a file"
+    if not os.access(parent, os.W_OK | os.X_OK):
+        return f"cannot be made: {parent} cannot be written"
+    if not target.exists():
+        return None
+    if not target.is_dir():
+        return "is a file"
+    if target.is_mount() or target == Path.cwd():
+        return "is a mount point or the current folder, which cannot be replaced"
+    entries = {entry.name: entry.is_file() for entry in target.iterdir()}
+    others = sorted(name for name in entries if name not in {MANIFEST, *FILES} or not entries[name])
+    if others:
+        return f"holds other things than an artifact, such as {others[0]}"
+    return f"holds files, but no {MANIFEST}" if entries and MANIFEST not in entries else None
 
 
 def _parse(path: Path, content: bytes) -> tuple[dict[str, str], Manifest]:

@@ -216,7 +216,7 @@ class TrainRecord(TypedDict):
     targets: Annotated[dict[str, int], Doc("images of each class among them")]
     epochs: Annotated[list[dict[str, Any]], Doc("loss and probe of each epoch")]
     steps: Annotated[int, Doc("optimizer steps taken")]
-    collapsed_in: Annotated[list[int], Doc("epochs of catastrophic overfitting, undone")]
+    collapsed_in: Annotated[list[int], Doc("epochs of catastrophic overfitting")]
     world_size: Annotated[int, Doc("processes that trained together")]
     metrics: Annotated[dict[str, Any], Doc("what the evaluation on test images gave")]
     runtime_s: Annotated[float, Doc("seconds of training, evaluation not included")]

@@ -15,7 +15,8 @@ class TrainConfig:
     """One training: data, network, threat model and the numbers of the loop.
 
     `step_size` is the length of a single attack step, more steps are shorter ones; `peak_at` the
-    share of all steps after which the triangular learning rate peaks.
+    share of all steps after which the triangular learning rate peaks; `warm_up` the share in which
+    the radius of the attack grows from nothing to eps.
     """
 
     recipe: str
@@ -31,6 +32,7 @@ class TrainConfig:
     peak_learning_rate: float
     options: Mapping[str, Any] = field(default_factory=dict)
     peak_at: float = 0.4
+    warm_up: float = 0.0
     weight_decay: float = 0.0
     seed: int = 0
     probe_images: int = 200
@@ -60,5 +62,7 @@ class TrainConfig:
             0 < share < 1 for share in (self.peak_at, self.collapse_fall, self.collapse_gap)
         ):
             raise SettingsError("peak_at, collapse_fall, collapse_gap must lie between 0 and 1")
+        if not 0 <= self.warm_up < 1:
+            raise SettingsError(f"warm_up {self.warm_up}", remedy="Give a share from 0 to below 1.")
         if not 0 <= self.seed < 2**63:
             raise SettingsError(f"seed {self.seed}", remedy="Give a whole number from 0.")

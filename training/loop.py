@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from robustness.pgd import PGD
 from torchkeep.errors import TrainingError
 from training.config import TrainConfig
-from training.fast_at import perturb
+from training.fast_at import FastAttack
 from training.overfitting_probe import OverfittingProbe
 
 Progress = Callable[[str, int, int], None]
@@ -51,17 +51,23 @@ def triangular_rate(step: int, steps: int, peak: float, peak_at: float) -> float
     return peak * share
 
 
+def warm_up_share(step: int, steps: int, warm_up: float) -> float:
+    """Return the share of the full radius at a step from 1: linear, 1 once warm."""
+    return min(1.0, step / (warm_up * steps)) if warm_up else 1.0
+
+
 @contextmanager
 def deterministic(seed: int) -> Iterator[torch.Generator]:
     """Seed torch and ask for deterministic algorithms, for the block alone."""
     before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(True, warn_only=True)
         try:
             yield torch.Generator().manual_seed(seed)
         finally:
-            torch.use_deterministic_algorithms(before)
+            torch.use_deterministic_algorithms(before, warn_only=warned)
 
 
 def train(
@@ -75,8 +81,9 @@ def train(
 ) -> Training:
     """Train `model` in place on `images` (N C H W) and `labels` (N).
 
-    After a collapse the best weights so far are put back, and training goes on against one attack
-    step more. Raises `TrainingError` if the loss is no longer finite.
+    The attack's radius grows while `warm_up` lasts. After a collapse the best weights so far, if
+    there are any, are put back, and training goes on against one attack step more. Raises
+    `TrainingError` if the loss is no longer finite, or if no epoch was without a collapse.
     """
     optimizer = torch.optim.Adam(model.parameters(), weight_decay=config.weight_decay)
     per_epoch = math.ceil(len(images) / config.batch_size)
@@ -84,15 +91,19 @@ def train(
     epochs: list[Epoch] = []
     collapsed_in: list[int] = []
     for number in range(1, config.epochs + 1):
-        attack_steps = config.attack_steps + len(collapsed_in)
+        attack = FastAttack(
+            threat=config.threat_model,
+            step_size=config.step_size,
+            steps=config.attack_steps + len(collapsed_in),
+        )
         order = torch.randperm(len(images), generator=generator).to(images.device)
         total = torch.zeros((), device=images.device)
         for index, batch in enumerate(torch.split(order, config.batch_size)):
             step = (number - 1) * per_epoch + index
             rate = triangular_rate(step + 1, steps + 1, config.peak_learning_rate, config.peak_at)
             optimizer.param_groups[0]["lr"] = rate
-            x, y = images[batch], labels[batch]
-            total += _step(model, optimizer, x, y, config, attack_steps, generator)
+            ramped = attack.scaled(warm_up_share(step + 1, steps, config.warm_up))
+            total += _step(model, optimizer, images[batch], labels[batch], ramped, generator)
             progress("train", step + 1, steps)
         loss = total.item() / per_epoch
         if not math.isfinite(loss):
@@ -102,12 +113,18 @@ def train(
             )
         probed = probe.measure(model)
         epochs.append(
-            Epoch(number, loss, attack_steps, probed.one_step_accuracy, probed.pgd_accuracy)
+            Epoch(number, loss, attack.steps, probed.one_step_accuracy, probed.pgd_accuracy)
         )
-        if probe.collapsed(probed):
+        warm = number >= config.warm_up * config.epochs
+        if warm and probe.collapsed(probed):
             collapsed_in.append(number)
             probe.restore(model)
             optimizer.state.clear()
+    if probe.best < 0:
+        raise TrainingError(
+            "the network overfitted catastrophically in every epoch",
+            remedy="Raise attack_steps or warm_up, or lower peak_learning_rate.",
+        )
     return Training(tuple(epochs), steps, tuple(collapsed_in))
 
 
@@ -116,15 +133,11 @@ def _step(
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     labels: Tensor,
-    config: TrainConfig,
-    attack_steps: int,
+    attack: FastAttack,
     generator: torch.Generator,
 ) -> Tensor:
     model.train()
-    attacked = perturb(
-        model, images, labels, config.threat_model, config.step_size, attack_steps, generator
-    )
-    loss = F.cross_entropy(model(attacked), labels)
+    loss = F.cross_entropy(model(attack(model, images, labels, generator)), labels)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,24 @@ def train_artifact(
 ) -> ModelArtifact:
     """Train, evaluate and write an artifact (still without detectors) to `path`.
 
-    The same data, configuration, thread count and build of torch give the same weights.
+    On a CPU the same data, configuration, thread count and build of torch give the same weights.
+    What cannot be written (a wrong name, a folder in use) is refused before the training.
     """
     channels, height, width = splits.train.images.shape[1:]
     shape = ImageShape(channels=channels, height=height, width=width)
+    manifest = Manifest(
+        name=config.name,
+        version=version,
+        architecture=config.architecture,
+        options=config.options,
+        input=shape,
+        classes=dataset.classes,
+        threat_model=config.threat_model,
+        train_record={},
+        metrics={},
+        screening=None,
+    )
+    ModelArtifact.check_target(path)
     images, labels = _on_device(splits.train, device)
     held_images, held_labels = _on_device(splits.validation, device)
     started = time.monotonic()
@@ -48,20 +62,8 @@ def train_artifact(
         training = train(model, images, labels, probe, config, generator, progress)
         runtime = time.monotonic() - started
         evaluation = evaluate(model, *_on_device(splits.test, device), config, progress)
-    manifest = Manifest(
-        name=config.name,
-        version=version,
-        architecture=config.architecture,
-        options=config.options,
-        input=shape,
-        classes=dataset.classes,
-        threat_model=config.threat_model,
-        train_record=dict(
-            _record(dataset, splits, config, training, evaluation, version, device, runtime)
-        ),
-        metrics=evaluation.to_json(),
-        screening=None,
-    )
+    record = _record(dataset, splits, config, training, evaluation, version, device, runtime)
+    manifest = replace(manifest, train_record=dict(record), metrics=evaluation.to_json())
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }

@@ -34,7 +34,11 @@ def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProc
         (("train", "--recipe", "mnist-quik"), "Did you mean 'mnist-quick'?"),
         (("train", "--recipe", "digits-quick", "--epochs", "0"), "must be 1 or more"),
         (("train", "--recipe", "digits-quick", "--device", "cuda:9x"), "no device"),
+        (("train", "--recipe", "digits-quick", "--version", "new"), "is no version"),
+        (("train", "--recipe", "digits-quick", "--name", "a b"), "is no model name"),
+        (("train", "--recipe", "digits-quick", "--out", "."), "cannot be replaced"),
         (("up", "--recipe", "digits"), "Did you mean 'digits-quick'?"),
+        (("up", "--artifact", "nowhere"), "nowhere/artifact.json: No such file"),
         (("fit-detectors", "nowhere"), "nowhere/artifact.json: No such file"),
         (("package", "nowhere"), "No such file"),
         (("screen-report",), "torchkeep up"),
@@ -43,9 +47,11 @@ def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProc
     ],
 )
 def test_one_line_and_exit_code_2(tmp_path: Path, words: tuple[str, ...], told: str) -> None:
+    (tmp_path / "torchkeep.toml").write_text("[server]\nrest_port = 0\n")
     done = run(tmp_path, *words)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
+    assert (tmp_path / "torchkeep.toml").exists()
     lines = done.stderr.strip().splitlines()
     assert lines[-1].startswith("error: ")
     assert told in lines[-1]

@@ -17,6 +17,7 @@ import pytest
 from tests.cli.project import Project
 from tests.house.doc_blocks import needs_server, run_python
 from tests.house.source_files import ROOT
+from torchkeep.data import Splits
 
 pytestmark = pytest.mark.torchserve
 
@@ -159,3 +160,22 @@ def test_foreground_stops_on_sigterm_and_leaves_nothing(
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     assert not psutil.pid_exists(pids["frontend"])
+
+
+def test_own_data_goes_all_the_way(project: Project, digits: Splits) -> None:
+    pair = {"x_train": digits.train, "x_test": digits.test}
+    arrays = {name: images.images[:, 0] for name, images in pair.items()}
+    labels = {name.replace("x", "y"): images.labels for name, images in pair.items()}
+    np.savez(project.folder / "own.npz", **arrays, **labels)
+    own = str(project.folder / "own.npz")
+    words = ("--recipe", "digits-quick", "--data", own, "--name", "own", "--version", "1.1")
+    artifact = project.json("train", *words, "--out", "own-model", "--epochs", "8")["artifact"]
+    project.json("fit-detectors", artifact, "--target-fpr", "0.02")
+    up = project.json("up", "--artifact", artifact)
+    assert (up["model"], up["version"]) == ("own", "1.1")
+    report = project.json("screen-report", "--artifact", artifact, "--attacked", "20")
+    assert report["digest"] == up["artifact_digest"]
+    assert report["clean_images"] == len(digits.test)
+    other = project.run("screen-report", "--artifact", artifact, "--data", "digits")
+    assert other.returncode == 2
+    assert "trained on other data" in other.stderr

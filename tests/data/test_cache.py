@@ -124,6 +124,15 @@ def test_a_failed_replacement_leaves_the_copy(
     assert load_dataset("digits", config=config).source == "installed package sklearn"
 
 
+def test_a_folder_with_files_of_the_users_is_not_replaced(
+    config: DataConfig, copy: Path, digits_file: Path
+) -> None:
+    (copy / "thesis.tex").write_text("years of work")
+    with pytest.raises(DataError, match=r"holds 'thesis\.tex', which is none of ours"):
+        load_dataset("digits", config=config, origin=str(digits_file.parent))
+    assert (copy / "thesis.tex").read_text() == "years of work"
+
+
 def test_what_a_killed_process_left_is_removed(config: DataConfig) -> None:
     folder = config.folder("digits").parent
     for name in (".digits.fetching", ".digits.x7y6z5", ".mnist.fetching"):

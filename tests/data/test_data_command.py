@@ -13,7 +13,7 @@ from tests.data.files import image_bytes, some_images, write_mnist_like
 
 def test_json_is_all_there_is_on_stdout(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    done = run_data(home, "digits", "--json", "--seed", "3", extra=NO_NETWORK)
+    done = run_data(home, "digits", "--json", extra=NO_NETWORK)
     assert done.returncode == 0
     assert done.stderr == "reading digits\n"
     facts = json.loads(done.stdout)
@@ -22,7 +22,7 @@ def test_json_is_all_there_is_on_stdout(tmp_path: Path) -> None:
     assert facts["shape"] == [1, 8, 8]
     assert facts["classes"] == list("0123456789")
     assert facts["images"] == {"train": 1528, "test": 269}
-    assert facts["splits"]["spec"]["seed"] == 3
+    assert facts["splits"]["spec"]["seed"] == 0, "the seed every other verb uses"
     assert facts["splits"]["dataset"] == facts["digest"]
     assert sum(facts["splits"]["counts"].values()) == 1797
 
@@ -45,7 +45,13 @@ def test_own_data_are_read_where_they_lie(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-def test_size_brings_a_folder_of_images_to_one_size(tmp_path: Path) -> None:
+def test_no_other_splits_are_promised_than_training_uses(tmp_path: Path) -> None:
+    done = run_data(tmp_path / "home", "digits", "--seed", "3", extra=NO_NETWORK)
+    assert done.returncode == 2
+    assert "No such option: --seed" in done.stderr
+
+
+def test_size_previews_what_the_setting_gives_for_good(tmp_path: Path) -> None:
     for label in "ab":
         folder = tmp_path / "flowers" / label
         folder.mkdir(parents=True)
@@ -54,9 +60,12 @@ def test_size_brings_a_folder_of_images_to_one_size(tmp_path: Path) -> None:
             (folder / f"{side}.png").write_bytes(content)
     done = run_data(tmp_path / "home", "flowers", "--size", "8", "--json")
     assert json.loads(done.stdout)["shape"] == [1, 8, 8]
+    assert "to train at this size, set TORCHKEEP_DATA_RESIZE=8" in done.stderr
+    setting = {"TORCHKEEP_DATA_RESIZE": "8"}
+    assert run_data(tmp_path / "home", "flowers", "--json", extra=setting).stdout == done.stdout
     refused = run_data(tmp_path / "home", "flowers")
     assert refused.returncode == 2
-    assert "Give --size" in refused.stderr
+    assert "Set resize" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -68,7 +77,6 @@ def test_size_brings_a_folder_of_images_to_one_size(tmp_path: Path) -> None:
         (["digits", "--from", "http://["], "cannot be fetched (http://[/optdigits.tes: "),
         (["digits", "--size", "8"], "--size does not fit 'digits'"),
         (["digits", "--from", "/nowhere"], "/nowhere: is not a folder"),
-        (["digits", "--seed", "-1"], "Give 0 or more"),
     ],
 )
 def test_a_fault_is_one_line_and_exit_code_2(

@@ -159,7 +159,7 @@ def test_an_error_names_file_fault_and_expectation(
 def test_different_sizes_come_with_a_remedy(tmp_path: Path) -> None:
     two_classes(tmp_path)
     write(tmp_path / "c", "x.png", image_bytes(some_images(1, (9, 9))[0]))
-    with pytest.raises(DataError, match="Give --size"):
+    with pytest.raises(DataError, match="Set resize"):
         read_image_folder(tmp_path, CAPS)
 
 

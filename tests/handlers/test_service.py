@@ -136,7 +136,8 @@ def test_a_bad_items_neighbours_are_answered(bench: Bench, images: Images) -> No
         assert ("error" in item) == (item["status"] != "ok")
         assert ("label" in item) == (item["status"] == "ok")
     alone = bench.ask(png(images[0]))["predictions"][0]
-    assert answer["predictions"][6]["probabilities"] == pytest.approx(alone["probabilities"])
+    probabilities = answer["predictions"][6]["probabilities"]
+    assert probabilities == pytest.approx(alone["probabilities"], rel=1e-5)  # batches round apart
 
 
 SMALL = np.zeros((7, 8), dtype=np.uint8)
@@ -309,3 +310,43 @@ def spy_on_screen(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(bench.model, "screen", screen)
     return sizes
+
+
+def test_a_fault_in_a_summary_fails_its_items_and_is_logged(
+    bench: Bench, images: Images, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_down(*_: object) -> None:
+        raise MemoryError("injected")
+
+    monkeypatch.setattr("handlers.service.describe", break_down)
+    answer = bench.ask(images.tobytes(), RAW)
+    assert statuses(answer) == ["error"] * len(images)
+    assert [record["status"] for record in bench.records()] == ["error"] * len(images)
+    assert "injected" in caplog.text
+    assert "injected" not in str(answer)
+
+
+def test_a_fault_in_opening_refuses_its_request_alone_and_is_logged(
+    bench: Bench, images: Images, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import handlers.call
+
+    def break_down_on_one(body: bytes, *rest: Any) -> Any:
+        if len(body) == images[0].size:
+            raise RuntimeError("injected")
+        return opened(body, *rest)
+
+    opened = handlers.call.open_body
+    monkeypatch.setattr("handlers.call.open_body", break_down_on_one)
+    bodies = (images[:1].tobytes(), images[:2].tobytes())
+    requests = [
+        Request(body=body, protocol="rest", content_type=RAW, request_id=f"r{place}")
+        for place, body in enumerate(bodies)
+    ]
+    broken, fine = bench.service.answer(requests)
+    assert (broken.http_status, broken.request_id) == (500, "r0")
+    assert read(broken)["error"]["status"] == "error"
+    assert statuses(read(fine)) == ["ok", "ok"]
+    logged = [(record["request_id"], record["status"]) for record in bench.records()]
+    assert sorted(logged) == [("r0", "error"), ("r1", "ok"), ("r1", "ok")]
+    assert "injected" in caplog.text

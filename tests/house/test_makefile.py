@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -61,9 +62,6 @@ def test_every_task_can_be_planned_in_a_fresh_clone(clone: Path, task: str) -> N
 
 def test_torch_is_installed_first_and_only_what_is_pinned(clone: Path) -> None:
     plan = make(clone, "-n", "test", "TORCH_PIP_ARGS=--extra-index-url https://x.invalid").stdout
-    installs = [
-        line for line in plan.splitlines() if " install " in line and "venv" not in line[60:]
-    ]
     installs = [line for line in plan.splitlines() if "-m pip" in line and " install -c " in line]
     assert all(" install -c constraints.txt " in line for line in installs)
     assert installs[0].endswith(
@@ -73,6 +71,89 @@ def test_torch_is_installed_first_and_only_what_is_pinned(clone: Path) -> None:
     assert "[serve,train,robustness,monitoring,gateway,loadtest,dev]" in installs[2]
     assert len(installs) == 3
     assert plan.index(installs[2]) < plan.index("run-tests.py")
+
+
+PIP_THAT_TELLS = """#!/bin/sh
+echo "python $*"
+"""
+NO_GPU = "No NVIDIA GPU is seen here: the CPU build of torch is a tenth of the size."
+
+
+@pytest.fixture
+def to_install(clone: Path) -> Path:
+    """A clone with an environment that is empty, and a pip that only tells its arguments."""
+    binaries = clone / ".venv" / "bin"
+    binaries.mkdir(parents=True)
+    (binaries / "pip").touch()
+    (binaries / "python").write_text(PIP_THAT_TELLS)
+    (binaries / "python").chmod(0o755)
+    return clone
+
+
+def on_a_terminal(clone: Path, *arguments: str) -> str:
+    """Run `make` with a terminal for its output and return what that shows."""
+    ours, theirs = pty.openpty()
+    try:
+        subprocess.run(
+            ["make", *arguments],
+            cwd=clone,
+            env={"PATH": os.environ["PATH"]},
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
+            check=True,
+            timeout=60,
+        )
+        return os.read(ours, 65536).decode()
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+def test_pip_shows_its_progress_to_people_only(to_install: Path) -> None:
+    assert make(to_install, ".venv/.installed").stdout.count(" -qq install ") == 2
+    (to_install / ".venv" / ".installed").unlink()
+    shown = on_a_terminal(to_install, ".venv/.installed")
+    assert shown.count("python -m pip ") == 2
+    assert " -q" not in shown
+
+
+def tools(folder: Path, *names: str) -> str:
+    """Return a PATH of nothing but what the Makefile's recipes call."""
+    folder.mkdir()
+    for name in ("make", "echo", "touch"):
+        (folder / name).symlink_to(str(shutil.which(name)))
+    for name in names:
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("found", "arguments", "told"),
+    [
+        ((), (), True),
+        (("nvidia-smi",), (), False),
+        ((), ("TORCH_PIP_ARGS=--extra-index-url https://x.invalid",), False),
+    ],
+)
+def test_the_cpu_build_is_told_of_before_torch_is_fetched(
+    to_install: Path, tmp_path: Path, found: tuple[str, ...], arguments: tuple[str, ...], told: bool
+) -> None:
+    done = subprocess.run(
+        ["make", ".venv/.installed", *arguments],
+        cwd=to_install,
+        env={"PATH": tools(tmp_path / "tools", *found)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(NO_GPU) is told
+    assert lines[told].startswith("Installing torch ")
+    assert NO_GPU not in "".join(lines[1:])
+    assert "TORCH_PIP_ARGS" in (to_install / "Makefile").read_text().split("\n\n")[1]
 
 
 def test_no_index_is_named(clone: Path) -> None:

@@ -91,6 +91,15 @@ def test_a_store_that_cannot_be_written_is_named(
         package(toy_artifact, tmp_path / "file" / "store")
 
 
+def test_an_archiver_that_does_not_end_is_one_line(
+    toy_artifact: ModelArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("release.package.ARCHIVER_TIMEOUT_S", 0.001)
+    with pytest.raises(ArtifactError, match=r"torch-model-archiver did not end within 0\.001 s"):
+        package(toy_artifact, tmp_path / "store")
+    assert list((tmp_path / "store").iterdir()) == []
+
+
 def test_a_full_disk_leaves_no_archive(toy_artifact: ModelArtifact, tmp_path: Path) -> None:
     import resource
     import subprocess

@@ -98,7 +98,7 @@ class Cheat(Attack):
         return images + self.move
 
 
-@pytest.mark.parametrize("move", [0.2, -0.2])
+@pytest.mark.parametrize("move", [0.2, -0.2, float("nan"), float("inf")])
 def test_an_attack_that_leaves_its_threat_model_is_an_error(move: float) -> None:
     clean = images().clamp(0.4, 0.6)
     with pytest.raises(TorchkeepError, match="left its threat model"):

@@ -14,6 +14,7 @@ from robustness.calibration import (
     calibrate_threshold,
     clopper_pearson_upper,
     conformal_p_values,
+    images_needed,
 )
 from robustness.detection_metrics import auroc, exceedance_rate
 from torchkeep.errors import SettingsError
@@ -42,6 +43,14 @@ def test_the_largest_number_of_false_alarms_that_proves_the_target(
     allowed = allowed_exceedances(trials, target)
     assert clopper_pearson_upper(allowed, trials) <= target
     assert clopper_pearson_upper(allowed + 1, trials) > target
+
+
+@quick
+@given(target=st.floats(1e-9, 0.5))
+def test_the_images_needed_are_just_enough(target: float) -> None:
+    needed = images_needed(target)
+    assert clopper_pearson_upper(0, needed) <= target * (1 + 1e-9)
+    assert needed == 1 or clopper_pearson_upper(0, needed - 1) > target * (1 - 1e-9)
 
 
 def test_too_few_images_say_how_many_are_needed() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -112,3 +114,34 @@ def test_a_head_is_built_again_from_its_options_and_state(head: torch.nn.Module)
 def test_an_unknown_head_is_refused(kind: str, options: dict[str, int]) -> None:
     with pytest.raises(ArtifactError):
         build_head(kind, options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"activations": -1},
+        {"activations": 0},
+        {"activations": 10**12},
+        {"activations": 2**20, "hidden": 2**20},
+        {"activations": "many"},
+        {"activations": 2.5},
+        {"activations": None},
+    ],
+)
+def test_a_head_of_impossible_size_is_refused_before_it_is_built(options: dict[str, Any]) -> None:
+    with pytest.raises(ArtifactError, match="no detector head 'activation'"):
+        build_head("activation", options)
+    with pytest.raises(ArtifactError, match="no detector head 'subset_scan'"):
+        build_head("subset_scan", {"background": 100, **options, "activations": -1})
+
+
+@pytest.mark.parametrize("two_sided", [True, False])
+def test_values_at_the_ends_of_the_line_are_counted_as_defined(two_sided: bool) -> None:
+    background = torch.tensor([0.0, -0.0, 0.0, 1e-45, 2.0, 2.0])[:, None]
+    values = torch.tensor([-torch.inf, -1e-45, -0.0, 0.0, 1e-45, 3e-45, 2.0, torch.inf])[:, None]
+    p_values = (1 + (background[None] >= values[:, None]).sum(1)) / 7
+    if two_sided:
+        left = (1 + (background[None] <= values[:, None]).sum(1)) / 7
+        p_values = (2 * torch.minimum(left, p_values)).clamp_max(1)
+    found = scan(background, two_sided=two_sided).surprises(values).T
+    assert torch.allclose(found, surprise(p_values))

@@ -156,7 +156,7 @@ def test_too_few_calibration_images_are_an_error_and_leave_the_artifact(
     digits_artifact: ModelArtifact, digits: Splits, tmp_path: Path
 ) -> None:
     artifact = copy_of(digits_artifact, tmp_path / "a")
-    with pytest.raises(SettingsError, match=r"cannot show a false-positive rate of 0\.10%"):
+    with pytest.raises(SettingsError, match=r"cannot show a false-positive rate of 0\.001"):
         fit_detectors(artifact, digits, replace(QUICK, target_fpr=0.001), CPU, quiet)
     assert ModelArtifact.load(tmp_path / "a") == artifact
 
@@ -193,6 +193,11 @@ def test_a_threshold_of_another_device_is_refused(
 @pytest.mark.parametrize(
     "change",
     [
+        lambda screening: screening.pop("calibration"),
+        lambda screening: screening.update(calibration=7),
+        lambda screening: screening["calibration"].pop("device_type"),
+        lambda screening: screening["calibration"].update(threshold=None),
+        lambda screening: screening["calibration"].update(threshold=float("nan")),
         lambda screening: screening["heads"][0].update(kind="oracle"),
         lambda screening: screening["heads"][0]["options"].update(activations=3),
         lambda screening: screening["heads"][0].update(name="other"),
@@ -203,3 +208,30 @@ def test_heads_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(ArtifactError):
         load_screened_model(rewritten(digits_artifact, tmp_path / "a", change), CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("calibration_a", lambda tensor: tensor[:1]),
+        ("calibration_a", lambda tensor: tensor[:, :0]),
+        ("calibration_a", lambda tensor: tensor[0]),
+        ("calibration_a", lambda tensor: tensor.double()),
+        ("calibration_b", lambda tensor: tensor[:0]),
+        ("calibration_b", lambda tensor: tensor[None]),
+        ("projection", lambda tensor: tensor[:-1]),
+        ("projection", lambda tensor: tensor[:, :-1]),
+    ],
+)
+def test_calibration_that_does_not_fit_is_refused(
+    digits_artifact: ModelArtifact,
+    tmp_path: Path,
+    name: str,
+    change: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    tensors = dict(digits_artifact.tensors("screening.safetensors"))
+    tensors[name] = change(tensors[name]).contiguous()
+    screening = dict(digits_artifact.manifest.screening or {})
+    damaged = copy_of(digits_artifact, tmp_path / "a").with_screening(screening, tensors)
+    with pytest.raises(ArtifactError, match=f"{name} is"):
+        load_screened_model(damaged, CPU)

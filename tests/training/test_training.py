@@ -22,8 +22,8 @@ from torchkeep.schema import TrainRecord, fields_of
 from torchkeep.threat_model import ThreatModel
 from training.config import TrainConfig
 from training.evaluation import recorded_attack
-from training.fast_at import perturb
-from training.loop import deterministic, overfitting_probe, train, triangular_rate
+from training.fast_at import FastAttack
+from training.loop import deterministic, overfitting_probe, train, triangular_rate, warm_up_share
 from training.overfitting_probe import OverfittingProbe
 from training.recipes import RECIPES, digits_quick, recipe
 from training.run import train_artifact
@@ -33,7 +33,13 @@ SHAPE = ImageShape(channels=1, height=8, width=8)
 
 
 def short(**changes: object) -> TrainConfig:
-    few = {"epochs": 2, "evaluation_images": 20, "evaluation_steps": 2, "evaluation_restarts": 1}
+    few = {
+        "epochs": 2,
+        "warm_up": 0.0,
+        "evaluation_images": 20,
+        "evaluation_steps": 2,
+        "evaluation_restarts": 1,
+    }
     return replace(digits_quick(), **(few | changes))  # type: ignore[arg-type]
 
 
@@ -111,7 +117,8 @@ def test_the_attack_stays_in_the_ball_and_raises_the_loss(
     with deterministic(seed) as generator:
         model = build("small_cnn", SHAPE, 10, {})
         threat = config.threat_model
-        moved = perturb(model, images, labels, threat, config.step_size, steps, generator)
+        attack = FastAttack(threat=threat, step_size=config.step_size, steps=steps)
+        moved = attack(model, images, labels, generator)
     assert distances(images, moved, threat.norm).max() <= threat.eps + 1e-6
     assert (moved.min() >= 0) & (moved.max() <= 1)
     loss = nn.functional.cross_entropy
@@ -238,6 +245,16 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
     assert (rates[0], max(rates), rates[40], rates[100]) == (0, 2, 2, 0)
     assert np.all(np.diff(rates[:41]) > 0)
     assert np.all(np.diff(rates[40:]) < 0)
+
+
+def test_the_radius_grows_to_its_full_size() -> None:
+    shares = [warm_up_share(step, 100, 0.25) for step in range(1, 101)]
+    assert shares[0] == pytest.approx(0.04)
+    assert shares[24:] == [1.0] * 76
+    assert warm_up_share(1, 100, 0.0) == 1
+    config = short()
+    half = FastAttack(threat=config.threat_model, step_size=0.2, steps=1).scaled(0.5)
+    assert (half.threat.eps, half.step_size) == (config.threat_model.eps / 2, 0.1)
 
 
 def test_every_recipe_names_its_source_and_builds() -> None:

@@ -42,6 +42,7 @@ class Classifier(nn.Module):
         self.features = features
         self.head = head
         self.taps = tuple(taps)
+        self._tapped = tuple(name in self.taps for name, _ in features.named_children())
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.head(self.features(images))
@@ -51,9 +52,8 @@ class Classifier(nn.Module):
         """Return what detectors see (B A: pooled taps, then the features) and the logits (B K)."""
         seen: list[Tensor] = []
         hidden = images
-        for name, child in self.features.named_children():
+        for child, tapped in zip(self.features, self._tapped, strict=True):
             hidden = child(hidden)
-            if name in self.taps:
-                flat = hidden.flatten(2)
-                seen += [flat.mean(2), flat.amax(2)]
+            if tapped:
+                seen += [hidden.mean((2, 3)), hidden.amax((2, 3))]
         return torch.cat([*seen, hidden], dim=1), self.head(hidden)

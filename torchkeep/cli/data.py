@@ -30,9 +30,12 @@ def data(
         ),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(help="Bring the images of a folder to this many pixels a side.")
+        int | None,
+        typer.Option(
+            help="Preview the images of a folder at this many pixels a side; to train on them, "
+            "set resize in [data]."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Get a data set, verify every file of it, and print what is in it.
@@ -41,6 +44,9 @@ def data(
     later use verifies it again. Your own data is read where it lies: a folder
     with a folder of images for each class (perhaps below train/ and test/),
     idx files, an .npz archive or CIFAR-10 binary batches.
+
+    --size holds for this look alone. For good, and for training, set `resize`
+    in [data] of torchkeep.toml, or TORCHKEEP_DATA_RESIZE.
 
     Examples:
         torchkeep data mnist
@@ -56,8 +62,9 @@ def data(
     config = Settings.load().section("data", DataConfig)
     if size is not None:
         config = _resized(config, name, size)
+        _progress(f"a preview: to train at this size, set TORCHKEEP_DATA_RESIZE={size}")
     dataset = load_dataset(name, config=config, origin=origin, progress=_progress)
-    splits = split(dataset, SplitSpec(seed=seed))
+    splits = split(dataset, SplitSpec())
     where = config.folder(name) if name in CATALOGUE else Path(name).resolve()
     facts = _facts(dataset, splits, where)
     if as_json:

@@ -22,6 +22,7 @@ from robustness.screened_model import load_classifier
 from torchkeep.client import Client
 from torchkeep.errors import TorchkeepError
 from torchkeep.paths import Home
+from torchkeep.threat_model import Norm
 from training.evaluation import recorded_attack
 
 if TYPE_CHECKING:
@@ -30,18 +31,23 @@ if TYPE_CHECKING:
     from torchkeep.client import PredictResult
     from torchkeep.data import ImageSet
 
+Pixels = NDArray[np.uint8] | NDArray[np.float32]
+
 CANDIDATES = 100
 LEVELS = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A test image and its attacked twin: C H W, uint8, within eps of each other."""
+    """A test image and its attacked twin, C H W, within eps of each other.
+
+    The twin is rounded to whole pixel levels where that cannot leave the ball: in Linf.
+    """
 
     index: int
     label: str
     clean: NDArray[np.uint8]
-    twin: NDArray[np.uint8]
+    twin: Pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ class Shown:
 
 
 def find_pair(artifact: ModelArtifact, test: ImageSet) -> Pair:
-    """Return the first test image that PGD fools, still so when rounded to whole pixel levels.
+    """Return the first test image with a twin that fools the model, as it would be sent.
 
     If it fools none of the first hundred, the first image and its twin, which fools nobody.
     """
@@ -79,10 +85,14 @@ def find_pair(artifact: ModelArtifact, test: ImageSet) -> Pair:
     few = test.subset(range(min(CANDIDATES, len(test))))
     labels = torch.from_numpy(few.labels)
     clean = torch.from_numpy(few.images).float().div_(LEVELS)
-    twins = _to_levels(attack(model, clean, labels).images, few.images, attack.threat.eps)
+    attacked = attack(model, clean, labels).images
+    twins: Pixels = attacked.numpy()
+    if attack.threat.norm is Norm.LINF:
+        twins = _to_levels(attacked, few.images, attack.threat.eps)
+        attacked = torch.from_numpy(twins).float().div_(LEVELS)
     with torch.no_grad():
         right = model(clean).argmax(1) == labels
-        fooled = model(torch.from_numpy(twins).float().div_(LEVELS)).argmax(1) != labels
+        fooled = model(attacked).argmax(1) != labels
     candidates = torch.nonzero(right & fooled).flatten().tolist()
     index = candidates[0] if candidates else 0
     label = artifact.manifest.classes[int(few.labels[index])]
@@ -115,9 +125,9 @@ def _shown(home: Home, server: ServerStatus, pair: Pair) -> Iterator[Shown]:
                 yield Shown(image, over, result, records[0])
 
 
-def _encode(pixels: NDArray[np.uint8]) -> bytes | NDArray[np.uint8]:
-    """Return a PNG where the format has room for the channels, else the array itself."""
-    if pixels.shape[0] not in (1, 3):
+def _encode(pixels: Pixels) -> bytes | Pixels:
+    """Return a PNG where the format has room for the pixels, else the array itself."""
+    if pixels.shape[0] not in (1, 3) or pixels.dtype != np.uint8:
         return pixels
     image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
     buffer = io.BytesIO()
@@ -143,16 +153,20 @@ def tell(console: Console, pair: Pair, shown: Sequence[Shown]) -> None:
     for column in ("request id", "protocol", "prediction", "score", "p-value", "ms"):
         records.add_column(column, no_wrap=True)
     for one in shown:
-        record, screening = one.record, one.record["screening"]
+        record, screening = one.record, one.record["screening"] or {}
         records.add_row(
             record["request_id"],
             record["request_type"]["protocol"],
-            record["prediction"][0],
-            f"{screening['score']:.2f}",
-            f"{screening['p_value']:.4f}",
+            next(iter(record["prediction"]), "-"),
+            _number(screening.get("score"), ".2f"),
+            _number(screening.get("p_value"), ".4f"),
             f"{record['runtime_ms']['total']:.2f}",
         )
     console.print(records)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def _colour(verdict: str) -> str:

@@ -38,17 +38,10 @@ def fit_detectors(
     """
     from robustness.fitting import DetectorConfig
     from torchkeep.artifact import ModelArtifact
-    from torchkeep.cli.preparation import fitted, load_splits, torch_device
-    from torchkeep.errors import ArtifactError
+    from torchkeep.cli.preparation import fitted, recorded_splits, torch_device
 
     model = ModelArtifact.load(artifact)
-    record = model.manifest.train_record["dataset"]
-    dataset, splits = load_splits(data or record["name"])
-    if dataset.digest != record["digest"]:
-        raise ArtifactError(
-            f"{artifact} was trained on other data than {dataset.name}",
-            remedy="Give the data it was trained on with --data.",
-        )
+    splits = recorded_splits(model, data)
     config = DetectorConfig(target_fpr=target_fpr, seed=seed)
     with progress() as report:
         model = fitted(model, splits, config, torch_device(device), report)

@@ -101,7 +101,7 @@ def main() -> None:
 def _end(number: int, _: FrameType | None) -> None:
     """End by an exception, so that what was begun is cleaned up; a second signal does not wait."""
     signal.signal(number, signal.SIG_DFL)
-    _complain("interrupted; nothing half-made is left")
+    _complain("interrupted")
     sys.exit(128 + number)
 
 

@@ -41,10 +41,26 @@ def load_splits(name: str) -> tuple[Dataset, Splits]:
     from torchkeep.data import DataConfig, SplitSpec, load_dataset, split
     from torchkeep.settings import Settings
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
     config = Settings.load().section("data", DataConfig)
     dataset = load_dataset(name, config=config, progress=console.print)
     return dataset, split(dataset, SplitSpec())
+
+
+def recorded_splits(artifact: ModelArtifact, data: str | None) -> Splits:
+    """Return the splits an artifact was trained on, from `data` or from where its record says.
+
+    Raises `ArtifactError` if those are other data.
+    """
+    record = artifact.manifest.train_record.get("dataset", {})
+    name, source = record.get("name", ""), record.get("source", "")
+    dataset, splits = load_splits(data or (source if Path(source).is_absolute() else name))
+    if dataset.digest != record.get("digest"):
+        raise ArtifactError(
+            f"{artifact.path} was trained on other data than {dataset.name}",
+            remedy="Give the data it was trained on with --data.",
+        )
+    return splits
 
 
 def artifact_path(name: str, version: str) -> Path:

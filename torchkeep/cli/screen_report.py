@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,12 +18,19 @@ if TYPE_CHECKING:
     from release.status import ServerStatus
     from torchkeep.artifact import ModelArtifact
     from torchkeep.cli.screening_measurement import DetectionRates, ScreenReport
+    from torchkeep.data import ImageSet
     from torchkeep.paths import Home
 
 
 def screen_report(
     attacked: Annotated[
-        int | None, typer.Option(help="Test images to attack; by default as in the training.")
+        int | None, typer.Option(min=1, help="Test images to attack; by default as in training.")
+    ] = None,
+    artifact: Annotated[
+        Path | None, typer.Option(help="Folder of the artifact that is served, if not the usual.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="The data it was trained on; by default as recorded.")
     ] = None,
     over: Annotated[str, typer.Option(help="Protocol to send over: grpc or rest.")] = "grpc",
     as_json: AsJson = False,
@@ -38,23 +46,34 @@ def screen_report(
         torchkeep screen-report --attacked 100 --json
 
     """
+    from release.tokens import current_token
+    from torchkeep.cli.preparation import recorded_splits
     from torchkeep.paths import Home
 
     with progress() as report:
-        result = measure(Home.default(), attacked, over, report)
+        server, served = _served(Home.default(), artifact)
+        splits = recorded_splits(served, data)
+        token = partial(current_token, Home.default())
+        result = measure(server, served, splits.test, token, attacked, over, report)
     if as_json:
         print_json(result.to_json())
     else:
         _tell(result)
 
 
-def measure(home: Home, attacked_images: int | None, over: str, report: Report) -> ScreenReport:
-    """Run the measurement against the server that runs in `home`."""
+def measure(
+    server: ServerStatus,
+    artifact: ModelArtifact,
+    test: ImageSet,
+    token: Callable[[], str],
+    attacked_images: int | None,
+    over: str,
+    report: Report,
+) -> ScreenReport:
+    """Send the test images, then attacked ones, to the server that serves the artifact."""
     import torch
 
-    from release.tokens import current_token
     from robustness.screened_model import load_classifier
-    from torchkeep.cli.preparation import load_splits
     from torchkeep.cli.screening_measurement import compile_report, send
     from torchkeep.client import Client
     from torchkeep.errors import SettingsError
@@ -62,19 +81,15 @@ def measure(home: Home, attacked_images: int | None, over: str, report: Report) 
 
     if over not in ("grpc", "rest"):
         raise SettingsError(f"--over {over}", remedy="Give grpc or rest.")
-    server, artifact = _served(home)
-    record = artifact.manifest.train_record
-    _, splits = load_splits(record["dataset"]["name"])
     attack, count = recorded_attack(artifact.manifest)
-    victims = splits.test.subset(range(min(attacked_images or count, len(splits.test))))
+    victims = test.subset(range(min(attacked_images or count, len(test))))
     labels = torch.from_numpy(victims.labels)
     pixels = torch.from_numpy(victims.images).float().div_(255)
     twins = attack_images(load_classifier(artifact), attack, pixels, labels, report).numpy()
     url = server.grpc if over == "grpc" else server.rest
     where, classes = Path(server.request_log), artifact.manifest.classes
-    token = partial(current_token, home)
     with Client(url, model=server.model, token=token, timeout=60) as client:
-        clean = send(client, splits.test.images, where, classes, "send clean images", report)
+        clean = send(client, test.images, where, classes, "send clean images", report)
         attacked = send(client, twins, where, classes, "send attacked images", report)
     return compile_report(
         model=server.model,
@@ -82,25 +97,27 @@ def measure(home: Home, attacked_images: int | None, over: str, report: Report) 
         target_fpr=(artifact.manifest.screening or {})["calibration"]["target_fpr"],
         attack=f"PGD-{attack.steps} × {attack.restarts} restarts, {attack.threat}",
         clean=clean,
-        clean_labels=splits.test.labels,
+        clean_labels=test.labels,
         attacked=attacked,
         attacked_labels=victims.labels,
     )
 
 
-def _served(home: Home) -> tuple[ServerStatus, ModelArtifact]:
+def _served(home: Home, folder: Path | None) -> tuple[ServerStatus, ModelArtifact]:
     """Return what runs in `home` and the artifact it came of; raises `ServerError` if neither."""
     from release.status import status
     from torchkeep.artifact import ModelArtifact
+    from torchkeep.cli.preparation import artifact_path
     from torchkeep.errors import ServerError
 
     server = status(home)
     if not server.running:
         raise ServerError(server.reason, remedy="Start one: torchkeep up.")
-    artifact = ModelArtifact.load(home.artifacts / f"{server.model}-{server.version}")
+    artifact = ModelArtifact.load(folder or artifact_path(server.model, server.version))
     if artifact.digest != server.artifact_digest:
         raise ServerError(
-            f"{artifact.path} is not what is being served", remedy="Serve it: torchkeep up."
+            f"{artifact.path} is not what is being served",
+            remedy="Name the folder that is with --artifact.",
         )
     return server, artifact
 

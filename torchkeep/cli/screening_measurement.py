@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monitoring.log_reader import read_records
 from numpy.typing import NDArray
 
+from monitoring.log_reader import read_records
 from robustness.calibration import clopper_pearson_upper
 from robustness.detection_metrics import auroc, exceedance_rate
 from torchkeep.cli.progress import Report
@@ -23,6 +23,8 @@ from torchkeep.client import Client
 from torchkeep.errors import ServerError
 
 ITEMS_PER_CALL = 250
+BYTES_PER_CALL = 32 * 1024 * 1024
+"""Half of what the server takes by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,10 @@ def send(
 ) -> Screened:
     """Have the server predict and screen N C H W images; read its verdicts from the log."""
     run = f"screen-report-{uuid.uuid4().hex}"
-    for start in range(0, len(images), ITEMS_PER_CALL):
+    items = max(1, min(ITEMS_PER_CALL, BYTES_PER_CALL // images[0].nbytes))
+    for start in range(0, len(images), items):
         report(step, start, len(images))
-        client.predict(images[start : start + ITEMS_PER_CALL], request_id=f"{run}-{start}")
+        client.predict(images[start : start + items], request_id=f"{run}-{start}")
     report(step, len(images), len(images))
     rows = {}
     for record in read_records(request_log):

@@ -90,6 +90,6 @@ def tell(console: Console, artifact: ModelArtifact) -> None:
     )
     for epoch in artifact.manifest.train_record["collapsed_in"]:
         console.print(
-            f"[yellow]catastrophic overfitting in epoch {epoch}: undone, then trained against one "
-            "attack step more[/]"
+            f"[yellow]catastrophic overfitting in epoch {epoch}: back to the best weights before "
+            "it, if any, and on against one attack step more[/]"
         )

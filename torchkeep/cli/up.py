@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import signal
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from torchkeep.cli.foreground import staying
 from torchkeep.cli.output import AsJson, print_json
 from torchkeep.cli.progress import progress
 
 if TYPE_CHECKING:
+    from release.server_config import ServerConfig
     from torchkeep.artifact import ModelArtifact
     from torchkeep.data import Splits
     from torchkeep.paths import Home
-
-LOOK_EVERY_S = 1.0
 
 
 def up(
     recipe: Annotated[str, typer.Option(help="Named training that makes the model.")] = (
         "mnist-quick"
     ),
+    artifact: Annotated[
+        Path | None, typer.Option(help="Serve this artifact; train nothing.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="With --artifact: its data, if not where its record says.")
+    ] = None,
     device: Annotated[str, typer.Option(help="Device to train and serve on: cpu or cuda.")] = "cpu",
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay until SIGTERM or Ctrl-C, then stop.")
@@ -38,6 +45,8 @@ def up(
 
         torchkeep up --recipe digits-quick --json
 
+        torchkeep up --artifact .torchkeep/artifacts/my_model-1.1
+
     """
     from release.package import package
     from release.server import start
@@ -47,26 +56,45 @@ def up(
     from torchkeep.paths import Home
     from torchkeep.settings import Settings
 
-    home, settings, steps = Home.default(), Settings.load(), Console(stderr=True)
-    artifact, splits = prepare(recipe, device)
-    archive = package(artifact, settings.section("server", ServerConfig).model_store)
-    server = start(home, archive, settings=settings, progress=steps.print)
-    pair = find_pair(artifact, splits.test)
-    shown = demonstrate(home, server, pair)
-    if as_json:
-        print_json({**server.to_json(), "demonstration": [one.to_json() for one in shown]})
-    else:
-        console = Console()
-        tell_accuracy(console, artifact)
-        tell(console, pair, shown)
-        console.print(f"\nREST         {server.rest}\ngRPC         {server.grpc}")
-        console.print(f"request log  {server.request_log}", soft_wrap=True)
-        console.print("stop with    make down (or torchkeep down)")
-    if foreground:
-        _stay(home)
+    home, settings = Home.default(), Settings.load()
+    config = settings.section("server", ServerConfig)
+    _require_ports(home, config)
+    model, splits = _given(artifact, data) if artifact else _from_recipe(recipe, device)
+    pair = find_pair(model, splits.test)
+    archive = package(model, config.model_store)
+    steps = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    with staying(home) if foreground else nullcontext():
+        server = start(home, archive, settings=settings, progress=steps.print)
+        shown = demonstrate(home, server, pair)
+        if as_json:
+            print_json({**server.to_json(), "demonstration": [one.to_json() for one in shown]})
+        else:
+            console = Console(soft_wrap=True)
+            tell_accuracy(console, model)
+            tell(console, pair, shown)
+            console.print(f"\nREST         {server.rest}\ngRPC         {server.grpc}")
+            console.print(f"request log  {server.request_log}")
+            console.print("stop with    make down (or torchkeep down)")
 
 
-def prepare(recipe: str, device: str) -> tuple[ModelArtifact, Splits]:
+def _require_ports(home: Home, config: ServerConfig) -> None:
+    """Find out that a port is in use before the training, not after it."""
+    from release.ports import Ports
+    from release.status import status
+
+    if not status(home).running:
+        Ports.reserve(config)
+
+
+def _given(folder: Path, data: str | None) -> tuple[ModelArtifact, Splits]:
+    from torchkeep.artifact import ModelArtifact
+    from torchkeep.cli.preparation import recorded_splits
+
+    artifact = ModelArtifact.load(folder)
+    return artifact, recorded_splits(artifact, data)
+
+
+def _from_recipe(recipe: str, device: str) -> tuple[ModelArtifact, Splits]:
     """Return the recipe's artifact, trained and with detectors, and the data it came of."""
     from robustness.fitting import DetectorConfig
     from torchkeep.cli.preparation import fitted, load_splits, reusable, torch_device, trained
@@ -81,20 +109,3 @@ def prepare(recipe: str, device: str) -> tuple[ModelArtifact, Splits]:
         detectors = DetectorConfig(seed=config.seed)
         artifact = fitted(artifact, splits, detectors, target, report)
     return artifact, splits
-
-
-def _stay(home: Home) -> None:
-    """Wait for SIGTERM or SIGINT, then stop. Raises `ServerError` if the server dies before."""
-    from release.server import stop
-    from release.status import status
-    from torchkeep.errors import ServerError
-
-    ends = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-    try:
-        while (now := status(home)).running:
-            if signal.sigtimedwait(ends, LOOK_EVERY_S):
-                return
-        raise ServerError(f"the server has ended: {now.reason}", remedy=f"Its log is {now.log}.")
-    finally:
-        stop(home)

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,10 +40,24 @@ def write_cache(source: Source, raw: RawData, label: str, folder: Path) -> None:
         "digest": digest_of(source.classes, source.pins),
         "sha256": dict(source.pins),
     }
+    _check_ours(folder, arrays)
     with atomic_directory(folder) as scratch:
         for part, array in arrays.items():
             _write_idx(scratch / f"{part}.idx", array)
         (scratch / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def _check_ours(folder: Path, parts: Iterable[str]) -> None:
+    """Refuse to replace a folder that holds anything but an earlier copy."""
+    ours = {_MANIFEST, *(f"{part}.idx" for part in parts)}
+    foreign = sorted({path.name for path in folder.glob("*")} - ours)
+    if foreign:
+        raise DataError(
+            folder,
+            f"holds {foreign[0]!r}, which is none of ours",
+            "an earlier copy of the data set, or nothing",
+            remedy="Set `directory` in [data] to a folder of Torchkeep's own.",
+        )
 
 
 def read_cache(source: Source, folder: Path, caps: Caps) -> Dataset:

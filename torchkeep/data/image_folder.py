@@ -100,7 +100,7 @@ def _common_shape(files: Sequence[Path], caps: Caps, resize: int | None) -> tupl
                     file,
                     f"{image.width} x {image.height} pixels",
                     f"{size[0]} x {size[1]}, as the others",
-                    remedy="Give --size (or resize in [data]) to bring all to one size.",
+                    remedy="Set resize in [data] (TORCHKEEP_DATA_RESIZE) to bring all to one size.",
                 )
     width, height = size or (0, 0)
     return channels, height, width
