@@ -18,7 +18,7 @@ def conformal_p_values(scores: Tensor, calibration: Tensor) -> Tensor:
     """
     total = calibration.shape[-1]
     below = torch.searchsorted(calibration, scores)
-    return (total - below + 1) / (total + 1)
+    return (total + 1 - below) / (total + 1)
 
 
 def clopper_pearson_upper(successes: int, trials: int, confidence: float = 0.95) -> float:

@@ -10,6 +10,7 @@ are random: the time of a pass does not depend on what was learnt.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -133,6 +134,8 @@ def measure(architecture: str, directory: Path) -> Overhead:
     full = full_side(screened_model(classifier, shape), directory)
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, *shape.chw), dtype=np.uint8)
     body = pixels.tobytes()
+    gc.collect()
+    gc.freeze()  # as a worker does once it is warm
     bare_ms, full_ms = [], []
     for turn in range(rounds + 1):
         first, second = _time(bare, body), _time(full, body)
