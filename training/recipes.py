@@ -15,8 +15,8 @@ FAST_AT = "Wong, Rice, Kolter 2020, Fast is better than free, algorithm 3"
 def mnist_quick() -> TrainConfig:
     """Return fast adversarial training on MNIST at Linf 0.3: about two minutes on two cores.
 
-    At this radius one step overfits catastrophically on some seeds: two steps, and a radius that
-    grows, did not on any that was tried.
+    At this radius training overfits catastrophically on some seeds; with two steps and a radius
+    that grows it did on neither of the two that were tried.
     """
     return TrainConfig(
         recipe="mnist-quick",
