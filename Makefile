@@ -16,10 +16,10 @@ CPU_HINT = No NVIDIA GPU is seen here: the CPU build of torch is a tenth of the 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up down dev test test-long lint types format constraints clean
+.PHONY: help up down dev test test-training test-long lint types format constraints clean
 
 help: ## List the tasks
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 up: $(VENV)/.installed ## Install, train and serve the screened model
 	@$(BIN)/torchkeep up
@@ -34,6 +34,9 @@ test: $(VENV)/.installed-dev ## Run all tests that take less than minutes
 
 test-long: $(VENV)/.installed-dev ## Run the tests that take minutes or download much
 	@$(BIN)/python run-tests.py -m long $(TEST_ARGS)
+
+test-training: $(VENV)/.installed-dev ## Run the tests of training alone: recipes, processes, checkpoints
+	@$(BIN)/python run-tests.py -m 'not long' tests/training $(TEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style and formatting
 	@$(BIN)/ruff check .

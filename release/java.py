@@ -58,6 +58,18 @@ def command(run: RunFolder, config: ServerConfig) -> tuple[str, ...]:
     )
 
 
+def _search_path(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return PYTHONPATH with its folders absolute: workers run in folders of their own."""
+    folders = inherited.get("PYTHONPATH")
+    if not folders:
+        return {}
+    return {
+        "PYTHONPATH": os.pathsep.join(
+            str(Path(folder).absolute()) for folder in folders.split(os.pathsep)
+        )
+    }
+
+
 def environment(run: RunFolder, home: Home, settings: Settings) -> dict[str, str]:
     """Return the environment of frontend and workers, which start in folders of their own.
 
@@ -72,6 +84,7 @@ def environment(run: RunFolder, home: Home, settings: Settings) -> dict[str, str
     java = _java_home()
     return {
         **inherited,
+        **_search_path(inherited),
         **_settings_variables(settings),
         "TORCHKEEP_HOME": str(home.root),
         "JAVA_HOME": str(java),

@@ -20,11 +20,12 @@ def random_start(images: Tensor, threat: ThreatModel, generator: torch.Generator
 
 def random_noise(images: Tensor, threat: ThreatModel, generator: torch.Generator) -> Tensor:
     """Return perturbations drawn uniformly from the ball; pixels may become invalid."""
-    noise = torch.rand(images.shape, generator=generator).to(images) * 2 - 1
+    device = generator.device  # drawn there: a copy a step would cost more than the draw
+    noise = torch.rand(images.shape, generator=generator, device=device).to(images) * 2 - 1
     if threat.norm is Norm.L2:
-        radius = torch.rand(len(images), generator=generator).to(images)
+        radius = torch.rand(len(images), generator=generator, device=device).to(images)
         radius = radius ** (1 / images[0].numel())
-        direction = torch.randn(images.shape, generator=generator).to(images)
+        direction = torch.randn(images.shape, generator=generator, device=device).to(images)
         noise = direction / _norms(direction) * _per_image(radius)
     return noise * threat.eps
 

@@ -47,10 +47,10 @@ def digits_artifact(
     import torch
 
     from robustness.fitting import DetectorConfig, fit_detectors
-    from training.recipes import digits_quick
+    from training.recipes import recipe
     from training.run import train_artifact
 
-    config = replace(digits_quick(), epochs=8, evaluation_images=50, evaluation_restarts=1)
+    config = replace(recipe("digits-quick"), epochs=8, evaluation_images=50, evaluation_restarts=1)
     path = tmp_path_factory.mktemp("artifacts") / "digits-1.0"
     cpu = torch.device("cpu")
     artifact = train_artifact(digits_dataset, digits, config, path, device=cpu, progress=quiet)

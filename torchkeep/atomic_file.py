@@ -42,7 +42,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    _settle(path)
+    settle(path)
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -67,12 +67,12 @@ def _swap_in(new: Path, path: Path) -> None:
             path.replace(set_aside(path))
         new.replace(path)
     finally:
-        _settle(path)
+        settle(path)
 
 
-def _settle(path: Path) -> None:
+def settle(path: Path) -> None:
     """Remove an old directory whose successor is there; put back one that has none."""
-    old = set_aside(path)
+    old, path = set_aside(path), path.resolve()
     if old.exists() and not path.exists():
         old.replace(path)
     shutil.rmtree(old, ignore_errors=True)

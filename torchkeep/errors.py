@@ -5,7 +5,8 @@ TorchkeepError            exit code 1: a fault of ours
 │   ├── SettingsError     torchkeep.toml, a TORCHKEEP_* variable, or an option
 │   ├── DataError         a data file: which, what is wrong, what was expected
 │   ├── ArtifactError     a model artifact or archive that may not be used
-│   ├── TrainingError     a training that must not go on
+│   ├── TrainingError     a training that must not go on: exit code 3 from every process
+│   ├── TrainingPausedError   time is up, the training can go on: exit code 4
 │   ├── ServerError       TorchServe could not be started, reached or stopped
 │   ├── RequestError      the server answered a request with a refusal
 │   └── KeyFileError      a file with a secret key (torchkeep/keys.py)
@@ -62,7 +63,15 @@ class ArtifactError(UserError):
 
 
 class TrainingError(UserError):
-    """A training that must not go on (for example a loss that is not finite)."""
+    """A training that must not go on: a loss that is not finite, or a process that died."""
+
+    exit_code = 3
+
+
+class TrainingPausedError(UserError):
+    """A training that stopped at a checkpoint because its time was up; it can go on."""
+
+    exit_code = 4
 
 
 class ServerError(UserError):

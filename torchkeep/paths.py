@@ -29,6 +29,11 @@ class Home:
         return self.root / "artifacts"
 
     @property
+    def runs(self) -> Path:
+        """Checkpoints and curves of trainings in progress, one folder each."""
+        return self.root / "runs"
+
+    @property
     def request_log(self) -> Path:
         """Segments of the request log."""
         return self.root / "request-log"

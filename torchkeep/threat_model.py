@@ -29,6 +29,11 @@ class ThreatModel:
     def __post_init__(self) -> None:
         if not 0 < self.eps < float("inf"):
             raise SettingsError(f"eps must be positive and finite, got {self.eps}")
+        if self.norm is Norm.LINF and self.eps > 1:
+            raise SettingsError(
+                f"eps {self.eps:g} is more than a pixel's whole range",
+                remedy="Pixels are in 0..1: write 8/255 as 0.0314.",
+            )
 
     def __str__(self) -> str:
         return f"{self.norm} {self.eps:g}"

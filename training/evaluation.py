@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustness.interval_bounds import certified
 from robustness.pgd import PGD
+from torchkeep.architectures import Classifier
 from torchkeep.artifact import Manifest
 from torchkeep.errors import ArtifactError
-from training.config import TrainConfig
+from training.config import TrainConfig, WatchKind
 from training.loop import Progress
 
 BATCH = 250
@@ -31,10 +33,12 @@ class Evaluation:
     pgd_steps: int
     pgd_restarts: int
     threat_model: str
+    certified_accuracy: float | None = None
+    """Share of all images that interval bounds prove within the threat model."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
+        """Return plain JSON values, what was not measured left out."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 def evaluation_attack(config: TrainConfig) -> PGD:
@@ -85,9 +89,12 @@ def attack_images(
 
 
 def evaluate(
-    model: nn.Module, images: Tensor, labels: Tensor, config: TrainConfig, progress: Progress
+    model: Classifier, images: Tensor, labels: Tensor, config: TrainConfig, progress: Progress
 ) -> Evaluation:
-    """Measure clean accuracy on all images (N C H W), PGD accuracy on the first of them."""
+    """Measure clean accuracy on all images (N C H W), PGD accuracy on the first of them.
+
+    Where training was certified, so is the accuracy on all of them.
+    """
     model.eval()
     count = min(config.evaluation_images, len(images))
     twins = attack_images(
@@ -101,7 +108,19 @@ def evaluate(
         pgd_steps=config.evaluation_steps,
         pgd_restarts=config.evaluation_restarts,
         threat_model=str(config.threat_model),
+        certified_accuracy=_certified_accuracy(model, images, labels, config),
     )
+
+
+@torch.no_grad()
+def _certified_accuracy(
+    model: Classifier, images: Tensor, labels: Tensor, config: TrainConfig
+) -> float | None:
+    if config.watch.kind is not WatchKind.CERTIFIED:
+        return None
+    batches = zip(torch.split(images, BATCH), torch.split(labels, BATCH), strict=True)
+    eps = config.threat_model.eps
+    return sum(int(certified(model, x, y, eps).sum()) for x, y in batches) / len(images)
 
 
 @torch.no_grad()

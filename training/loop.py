@@ -1,157 +1,187 @@
-"""The training loop: seeded, bounded by steps, watched for collapse.
-
-Shapes: N training images, B batch, C H W an image; pixels are in 0..1 on the device.
-"""
+"""The training loop: seeded, bounded by steps, watched, and able to go on where it was."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import copy
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
-from torch import Tensor, nn
+from torch import Tensor
 
-from robustness.pgd import PGD
-from torchkeep.errors import TrainingError
-from training.config import TrainConfig
-from training.fast_at import FastAttack
-from training.overfitting_probe import OverfittingProbe
+from torchkeep.errors import TrainingError, TrainingPausedError
+from training.batches import Plan, Source, Waiting, prefetched
+from training.config import TrainConfig, WatchKind
+from training.held_out import DECIDES, Watcher
+from training.learner import Learner
+from training.overfitting_probe import collapsed
+from training.standing import Epoch, Standing
 
 Progress = Callable[[str, int, int], None]
 """Called with a step's name, how much of it is done, and how much there is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """What one epoch came to."""
-
-    number: int
-    loss: float
-    attack_steps: int
-    one_step_accuracy: float
-    pgd_accuracy: float
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """What the loop leaves beside the weights in the model."""
+    """What the loop leaves beside the weights in the model.
+
+    `loading_share` is the share of the time in which the loop waited for images.
+    """
 
     epochs: tuple[Epoch, ...]
     steps: int
     collapsed_in: tuple[int, ...]
+    images_per_s: float
+    loading_share: float
+    runtime_s: float
+    resumed: int
 
 
-def triangular_rate(step: int, steps: int, peak: float, peak_at: float) -> float:
-    """Return a learning rate that rises from 0 to `peak` and falls back to 0 (Smith 2017)."""
-    rise = peak_at * steps
-    share = step / rise if step < rise else (steps - step) / (steps - rise)
-    return peak * share
+class Keeper(Protocol):
+    """Keeps checkpoints, and knows when the time of this run is up."""
+
+    def keep(self, learner: Learner, standing: Standing) -> None:
+        """Keep where the training stands, durably; called in every process."""
+
+    def time_is_up(self, standing: Standing) -> bool:
+        """Say, alike in every process, whether this run has to stop."""
 
 
-def warm_up_share(step: int, steps: int, warm_up: float) -> float:
-    """Return the share of the full radius at a step from 1: linear, 1 once warm."""
-    return min(1.0, step / (warm_up * steps)) if warm_up else 1.0
+class NoKeeper:
+    """Keeps nothing and never stops."""
+
+    def keep(self, learner: Learner, standing: Standing) -> None:
+        """Do nothing."""
+
+    def time_is_up(self, standing: Standing) -> bool:
+        """Say no."""
+        return False
 
 
-@contextmanager
-def deterministic(seed: int) -> Iterator[torch.Generator]:
-    """Seed torch and ask for deterministic algorithms, for the block alone."""
-    before = torch.are_deterministic_algorithms_enabled()
-    warned = torch.is_deterministic_algorithms_warn_only_enabled()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        try:
-            yield torch.Generator().manual_seed(seed)
-        finally:
-            torch.use_deterministic_algorithms(before, warn_only=warned)
+@dataclass(slots=True, kw_only=True)
+class Loop:
+    """One training, from where it stands to its end."""
 
+    learner: Learner
+    source: Source
+    plan: Plan
+    watcher: Watcher
+    standing: Standing
+    keeper: Keeper
+    progress: Progress
 
-def train(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    probe: OverfittingProbe,
-    config: TrainConfig,
-    generator: torch.Generator,
-    progress: Progress,
-) -> Training:
-    """Train `model` in place on `images` (N C H W) and `labels` (N).
+    @property
+    def config(self) -> TrainConfig:
+        return self.learner.config
 
-    The attack's radius grows while `warm_up` lasts. After a collapse the best weights so far, if
-    there are any, are put back, and training goes on against one attack step more. Raises
-    `TrainingError` if the loss is no longer finite, or if no epoch was without a collapse.
-    """
-    optimizer = torch.optim.Adam(model.parameters(), weight_decay=config.weight_decay)
-    per_epoch = math.ceil(len(images) / config.batch_size)
-    steps = config.epochs * per_epoch
-    epochs: list[Epoch] = []
-    collapsed_in: list[int] = []
-    for number in range(1, config.epochs + 1):
-        attack = FastAttack(
-            threat=config.threat_model,
-            step_size=config.step_size,
-            steps=config.attack_steps + len(collapsed_in),
-        )
-        order = torch.randperm(len(images), generator=generator).to(images.device)
-        total = torch.zeros((), device=images.device)
-        for index, batch in enumerate(torch.split(order, config.batch_size)):
-            step = (number - 1) * per_epoch + index
-            rate = triangular_rate(step + 1, steps + 1, config.peak_learning_rate, config.peak_at)
-            optimizer.param_groups[0]["lr"] = rate
-            ramped = attack.scaled(warm_up_share(step + 1, steps, config.warm_up))
-            total += _step(model, optimizer, images[batch], labels[batch], ramped, generator)
-            progress("train", step + 1, steps)
-        loss = total.item() / per_epoch
-        if not math.isfinite(loss):
+    def run(self) -> Training:
+        """Train to the end.
+
+        After a collapse the best weights so far, if there are any, are put back, and training goes
+        on against one attack step more. Raises `TrainingError` in every process if the loss is no
+        longer finite or if no epoch was without a collapse, `TrainingPausedError` if time is up.
+        """
+        standing, plan = self.standing, self.plan
+        while standing.step < plan.steps:
+            self._epoch(standing.step // plan.epoch_steps + 1)
+        if self.config.watch.kind is WatchKind.COLLAPSE and standing.best < 0:
             raise TrainingError(
-                f"the loss is not finite in epoch {number}",
-                remedy="Lower peak_learning_rate, or look for broken images.",
+                "the network overfitted catastrophically in every epoch",
+                remedy="Raise the attack's steps or warm_up, or lower the learning rate.",
             )
-        probed = probe.measure(model)
-        epochs.append(
-            Epoch(number, loss, attack.steps, probed.one_step_accuracy, probed.pgd_accuracy)
+        if self.config.watch.keep_best:
+            self._restore_best()
+        seconds = max(standing.seconds, 1e-9)
+        return Training(
+            epochs=tuple(standing.epochs),
+            steps=standing.step,
+            collapsed_in=tuple(standing.collapsed_in),
+            images_per_s=plan.steps * plan.batch / seconds,
+            loading_share=standing.waited / seconds,
+            runtime_s=standing.seconds,
+            resumed=standing.resumed,
         )
-        warm = number >= config.warm_up * config.epochs
-        if warm and probe.collapsed(probed):
-            collapsed_in.append(number)
-            probe.restore(model)
-            optimizer.state.clear()
-    if probe.best < 0:
-        raise TrainingError(
-            "the network overfitted catastrophically in every epoch",
-            remedy="Raise attack_steps or warm_up, or lower peak_learning_rate.",
-        )
-    return Training(tuple(epochs), steps, tuple(collapsed_in))
+
+    def _epoch(self, number: int) -> None:
+        """Learn what is left of an epoch, then measure and keep."""
+        standing, plan, device = self.standing, self.plan, self.learner.world.device
+        before, waiting = (standing.seconds, standing.waited), Waiting()
+        extra, started = len(standing.collapsed_in), time.monotonic()
+        total = torch.tensor(standing.epoch_loss, dtype=torch.float64, device=device)
+        batches = plan.epoch(number)[standing.step % plan.epoch_steps :]
+        for batch in prefetched(self.source, batches, waiting):
+            total += self.learner.step(batch, standing.step + 1, plan.steps, extra)
+            standing.step += 1
+            standing.seconds = before[0] + time.monotonic() - started
+            standing.waited = before[1] + waiting.seconds
+            self.progress("train", standing.step, plan.steps)
+            if standing.step % plan.epoch_steps:
+                total = self._between(total, number)
+        standing.epoch_loss = self._finite(total, number)
+        self._close(number, extra)
+        self.keeper.keep(self.learner, standing)
+        if standing.step < plan.steps and self.keeper.time_is_up(standing):
+            raise _paused(standing, plan)
+
+    def _between(self, total: Tensor, number: int) -> Tensor:
+        """Keep a checkpoint in the middle of an epoch if one is due; return its loss so far."""
+        standing = self.standing
+        up = self.keeper.time_is_up(standing)
+        if up or standing.step % self.config.execution.checkpoint_steps == 0:
+            standing.epoch_loss = self._finite(total, number)
+            self.keeper.keep(self.learner, standing)
+            total = torch.full_like(total, standing.epoch_loss)
+        if up:
+            raise _paused(standing, self.plan)
+        return total
+
+    def _finite(self, total: Tensor, number: int) -> float:
+        """Return the mean over the processes of the losses' sum, once it and the weights are sane.
+
+        Called before anything is kept, so that what is kept is always good.
+        """
+        norms = [weight.detach().norm() for weight in self.learner.model.parameters()]
+        loss = self.learner.world.mean(total)
+        if not torch.isfinite(loss + torch.stack(norms).sum()):
+            raise TrainingError(
+                f"the loss is not finite in epoch {number}, by step {self.standing.step}",
+                remedy="Lower the learning rate, or look for broken images.",
+            )
+        return loss.item()
+
+    def _close(self, number: int, extra: int) -> None:
+        """Measure an epoch, note it, and remember or put back the best weights."""
+        standing, watch = self.standing, self.config.watch
+        self.learner.world.share_statistics(self.learner.model)
+        accuracies = self.watcher(self.learner.best_model)
+        loss = standing.epoch_loss / self.plan.epoch_steps
+        attack_steps = self.config.objective.attack_steps(extra)
+        standing.epochs.append(Epoch(number, loss, attack_steps, accuracies))
+        standing.epoch_loss = 0.0
+        guards = watch.kind is WatchKind.COLLAPSE
+        if guards and collapsed(accuracies, standing.best, watch):
+            if self._is_warm(number):
+                standing.collapsed_in.append(number)
+                self._restore_best()
+                self.learner.optimizer.state.clear()
+        elif accuracies[DECIDES[watch.kind]] >= standing.best and (guards or watch.keep_best):
+            standing.best = accuracies[DECIDES[watch.kind]]
+            standing.best_weights = copy.deepcopy(self.learner.best_model.state_dict())
+
+    def _is_warm(self, number: int) -> bool:
+        return number >= self.config.objective.warm_from() * self.config.epochs
+
+    def _restore_best(self) -> None:
+        """Put the best weights back; without any, the network stays as it is."""
+        if self.standing.best_weights:
+            self.learner.model.load_state_dict(self.standing.best_weights)
+            self.learner.best_model.load_state_dict(self.standing.best_weights)
 
 
-def _step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images: Tensor,
-    labels: Tensor,
-    attack: FastAttack,
-    generator: torch.Generator,
-) -> Tensor:
-    model.train()
-    loss = F.cross_entropy(model(attack(model, images, labels, generator)), labels)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return loss.detach()
-
-
-def overfitting_probe(config: TrainConfig, images: Tensor, labels: Tensor) -> OverfittingProbe:
-    """Build the probe of a configuration on held-out images (N C H W)."""
-    threat, steps = config.threat_model, config.probe_steps
-    return OverfittingProbe(
-        one_step=PGD(threat=threat, steps=1, step_size=config.step_size, seed=config.seed),
-        pgd=PGD(threat=threat, steps=steps, step_size=2 * threat.eps / steps, seed=config.seed),
-        images=images[: config.probe_images],
-        labels=labels[: config.probe_images],
-        fall=config.collapse_fall,
-        gap=config.collapse_gap,
+def _paused(standing: Standing, plan: Plan) -> TrainingPausedError:
+    return TrainingPausedError(
+        f"time is up at step {standing.step} of {plan.steps}; a checkpoint is kept",
+        remedy="Run the same command again: it goes on from there.",
     )

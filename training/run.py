@@ -2,25 +2,122 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from torchkeep import __version__
-from torchkeep.architectures import build
 from torchkeep.artifact import MODEL, Manifest, ModelArtifact
-from torchkeep.data import Dataset, ImageSet, Splits
+from torchkeep.data import Dataset, Splits
 from torchkeep.image_shape import ImageShape
-from torchkeep.schema import HISTOGRAM_BINS, SCHEMA_VERSION, FeatureSummary, TrainRecord
 from training.config import TrainConfig
-from training.evaluation import Evaluation, evaluate
-from training.loop import Progress, Training, deterministic, overfitting_probe, train
+from training.distributed import World, alone
+from training.evaluation import evaluate
+from training.fit import Fitted, fit, on_device
+from training.loop import Progress
+from training.record import train_record
+from training.run_folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What to train, on what, and which artifact to make of it.
+
+    With a `parent` training starts from its weights. `cleaned` is what the record says of the
+    images that were left out of the data.
+    """
+
+    dataset: Dataset
+    splits: Splits
+    config: TrainConfig
+    version: str
+    path: Path
+    parent: ModelArtifact | None = None
+    cleaned: Mapping[str, object] | None = None
+
+    def check(self) -> None:
+        """Refuse before the training what could not be written after it."""
+        self.manifest()
+        ModelArtifact.check_target(self.path)
+
+    @property
+    def shape(self) -> ImageShape:
+        channels, height, width = self.splits.train.shape
+        return ImageShape(channels=channels, height=height, width=width)
+
+    def manifest(self) -> Manifest:
+        """Return the artifact's manifest as far as it is known before the training."""
+        return Manifest(
+            name=self.config.name,
+            version=self.version,
+            architecture=self.config.architecture,
+            options=self.config.options,
+            input=self.shape,
+            classes=self.dataset.classes,
+            threat_model=self.config.threat_model,
+            train_record={},
+            metrics={},
+            screening=None,
+        )
+
+    def identity(self) -> dict[str, str]:
+        """Return what must be the same for a checkpoint of this training to be gone on from."""
+        config = self.config
+        return {
+            "architecture": f"{config.architecture} {dict(config.options)}",
+            "recipe": config.recipe,
+            "data": self.dataset.digest,
+            "configuration": config.digest(),
+            "parent": self.parent.digest if self.parent else "",
+        }
+
+
+def train_model(
+    assignment: Assignment, world: World, progress: Progress, folder: RunFolder | None = None
+) -> Fitted:
+    """Train the network of an assignment together with the other processes of `world`."""
+    weights = assignment.parent.tensors(MODEL) if assignment.parent else None
+    return fit(
+        assignment.config,
+        assignment.shape,
+        len(assignment.dataset.classes),
+        assignment.splits.train,
+        assignment.splits.validation,
+        device=world.device,
+        progress=progress,
+        world=world,
+        folder=folder,
+        weights=weights,
+    )
+
+
+def write_artifact(
+    assignment: Assignment, fitted: Fitted, world: World, progress: Progress
+) -> ModelArtifact:
+    """Evaluate a trained network and write its artifact, still without detectors."""
+    test = on_device(assignment.splits.test, world.device)
+    evaluation = evaluate(fitted.model, *test, assignment.config, progress)
+    record = train_record(
+        assignment.dataset,
+        assignment.splits,
+        assignment.config,
+        fitted.training,
+        evaluation,
+        version=assignment.version,
+        parent_version=assignment.parent.manifest.version if assignment.parent else None,
+        world_size=world.size,
+        device=str(world.device),
+        cleaned=assignment.cleaned,
+    )
+    manifest = replace(
+        assignment.manifest(), train_record=dict(record), metrics=evaluation.to_json()
+    )
+    weights = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in fitted.model.state_dict().items()
+    }
+    return ModelArtifact.write(assignment.path, manifest, {MODEL: weights})
 
 
 def train_artifact(
@@ -32,114 +129,15 @@ def train_artifact(
     device: torch.device,
     progress: Progress,
     version: str = "1.0",
+    parent: ModelArtifact | None = None,
 ) -> ModelArtifact:
-    """Train, evaluate and write an artifact (still without detectors) to `path`.
+    """Train, evaluate and write an artifact (still without detectors) to `path`, in this process.
 
-    On a CPU the same data, configuration, thread count and build of torch give the same weights.
     What cannot be written (a wrong name, a folder in use) is refused before the training.
     """
-    channels, height, width = splits.train.images.shape[1:]
-    shape = ImageShape(channels=channels, height=height, width=width)
-    manifest = Manifest(
-        name=config.name,
-        version=version,
-        architecture=config.architecture,
-        options=config.options,
-        input=shape,
-        classes=dataset.classes,
-        threat_model=config.threat_model,
-        train_record={},
-        metrics={},
-        screening=None,
+    assignment = Assignment(
+        dataset=dataset, splits=splits, config=config, version=version, path=path, parent=parent
     )
-    ModelArtifact.check_target(path)
-    images, labels = _on_device(splits.train, device)
-    held_images, held_labels = _on_device(splits.validation, device)
-    started = time.monotonic()
-    with deterministic(config.seed) as generator:
-        model = build(config.architecture, shape, len(dataset.classes), config.options).to(device)
-        probe = overfitting_probe(config, held_images, held_labels)
-        training = train(model, images, labels, probe, config, generator, progress)
-        runtime = time.monotonic() - started
-        evaluation = evaluate(model, *_on_device(splits.test, device), config, progress)
-    record = _record(dataset, splits, config, training, evaluation, version, device, runtime)
-    manifest = replace(manifest, train_record=dict(record), metrics=evaluation.to_json())
-    weights = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
-    }
-    return ModelArtifact.write(path, manifest, {MODEL: weights})
-
-
-def _on_device(images: ImageSet, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    pixels = torch.from_numpy(images.images).to(device).float().div_(255)
-    return pixels, torch.from_numpy(images.labels).to(device)
-
-
-def _record(
-    dataset: Dataset,
-    splits: Splits,
-    config: TrainConfig,
-    training: Training,
-    evaluation: Evaluation,
-    version: str,
-    device: torch.device,
-    runtime: float,
-) -> TrainRecord:
-    return TrainRecord(
-        schema=SCHEMA_VERSION,
-        kind="training",
-        timestamp_ns=time.time_ns(),
-        model=config.name,
-        model_version=version,
-        parent_version=None,
-        recipe=config.recipe,
-        config=asdict(config),
-        dataset=_describe(dataset, splits),
-        rows=len(splits.train),
-        features=_summarise(splits.train),
-        targets=_count(dataset.classes, splits.train),
-        epochs=[asdict(epoch) for epoch in training.epochs],
-        steps=training.steps,
-        collapsed_in=list(training.collapsed_in),
-        world_size=1,
-        metrics=evaluation.to_json(),
-        runtime_s=round(runtime, 3),
-        device=str(device),
-        torch_version=torch.__version__,
-        code_version=__version__,
-    )
-
-
-def _describe(dataset: Dataset, splits: Splits) -> dict[str, Any]:
-    return {
-        "name": dataset.name,
-        "digest": dataset.digest,
-        "source": dataset.source,
-        "splits": splits.record.to_json(),
-    }
-
-
-def _count(classes: tuple[str, ...], images: ImageSet) -> dict[str, int]:
-    counts = np.bincount(images.labels, minlength=len(classes)).tolist()
-    return dict(zip(classes, counts, strict=True))
-
-
-def _summarise(images: ImageSet) -> FeatureSummary:
-    pixels = images.images
-    counts = np.stack(
-        [np.bincount(channel.ravel(), minlength=256) for channel in _channels(pixels)]
-    )
-    levels = np.arange(256) / 255
-    total = counts.sum(1)
-    mean = counts @ levels / total
-    return FeatureSummary(
-        shape=list(pixels.shape[1:]),
-        dtype=str(pixels.dtype),
-        mean=mean.tolist(),
-        std=np.sqrt(counts @ levels**2 / total - mean**2).tolist(),
-        histogram=counts.sum(0).reshape(HISTOGRAM_BINS, -1).sum(1).tolist(),
-    )
-
-
-def _channels(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    return (pixels[:, channel] for channel in range(pixels.shape[1]))
+    assignment.check()
+    world = alone(device)
+    return write_artifact(assignment, train_model(assignment, world, progress), world, progress)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from torchkeep.cli.output import AsJson, print_json
 from torchkeep.errors import SettingsError
+from torchkeep.output import AsJson, print_json
 
 if TYPE_CHECKING:
     from torchkeep.data import DataConfig, Dataset, Splits

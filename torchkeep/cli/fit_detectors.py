@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from torchkeep.cli.output import AsJson, print_json
-from torchkeep.cli.progress import progress
+from torchkeep.output import AsJson, print_json
+from torchkeep.progress import progress
 
 
 def fit_detectors(

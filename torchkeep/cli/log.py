@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from torchkeep.cli.output import AsJson, print_json
 from torchkeep.errors import UserError
+from torchkeep.output import AsJson, print_json
 from torchkeep.paths import Home
 
 if TYPE_CHECKING:

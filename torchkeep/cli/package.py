@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from torchkeep.cli.output import AsJson, print_json
+from torchkeep.output import AsJson, print_json
 
 
 def package(

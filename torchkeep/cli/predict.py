@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from torchkeep.cli.output import AsJson, print_json
 from torchkeep.errors import ServerError
+from torchkeep.output import AsJson, print_json
 from torchkeep.paths import Home
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import orjson
 
 from torchkeep.artifact import ModelArtifact
-from torchkeep.cli.progress import Report
 from torchkeep.errors import ArtifactError, SettingsError
 from torchkeep.paths import Home
+from torchkeep.progress import Report
 
 if TYPE_CHECKING:
     import torch
@@ -36,15 +36,10 @@ def torch_device(name: str) -> torch.device:
 
 def load_splits(name: str) -> tuple[Dataset, Splits]:
     """Fetch or read a data set and split it, as the settings say."""
-    from rich.console import Console
+    from training.material import Material
 
-    from torchkeep.data import DataConfig, SplitSpec, load_dataset, split
-    from torchkeep.settings import Settings
-
-    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-    config = Settings.load().section("data", DataConfig)
-    dataset = load_dataset(name, config=config, progress=console.print)
-    return dataset, split(dataset, SplitSpec())
+    material = Material.load(name)
+    return material.dataset, material.splits
 
 
 def recorded_splits(artifact: ModelArtifact, data: str | None) -> Splits:
@@ -52,38 +47,24 @@ def recorded_splits(artifact: ModelArtifact, data: str | None) -> Splits:
 
     Raises `ArtifactError` if those are other data.
     """
+    from training.material import Material
+
     record = artifact.manifest.train_record.get("dataset", {})
     name, source = record.get("name", ""), record.get("source", "")
-    dataset, splits = load_splits(data or (source if Path(source).is_absolute() else name))
+    place = data or (source if Path(source).is_absolute() else name)
+    material = Material.recorded(place, record.get("cleaned"))
+    dataset = material.dataset
     if dataset.digest != record.get("digest"):
         raise ArtifactError(
             f"{artifact.path} was trained on other data than {dataset.name}",
             remedy="Give the data it was trained on with --data.",
         )
-    return splits
+    return material.splits
 
 
 def artifact_path(name: str, version: str) -> Path:
     """Return where the artifact of a model version lies by default."""
     return Home.default().artifacts / f"{name}-{version}"
-
-
-def trained(
-    dataset: Dataset,
-    splits: Splits,
-    config: TrainConfig,
-    version: str,
-    out: Path | None,
-    device: torch.device,
-    report: Report,
-) -> ModelArtifact:
-    """Train and write an artifact."""
-    from training.run import train_artifact
-
-    path = out or artifact_path(config.name, version)
-    return train_artifact(
-        dataset, splits, config, path, device=device, progress=report, version=version
-    )
 
 
 def reusable(config: TrainConfig, dataset_digest: str, version: str) -> ModelArtifact | None:
@@ -93,7 +74,7 @@ def reusable(config: TrainConfig, dataset_digest: str, version: str) -> ModelArt
     except ArtifactError:
         return None
     record = artifact.manifest.train_record
-    same_config = record.get("config") == orjson.loads(orjson.dumps(asdict(config)))
+    same_config = record.get("config") == orjson.loads(orjson.dumps(config.to_json()))
     same_data = record.get("dataset", {}).get("digest") == dataset_digest
     return artifact if same_config and same_data else None
 

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from torchkeep.cli.output import AsJson, print_json
-from torchkeep.cli.progress import Report, progress
+from torchkeep.output import AsJson, print_json
+from torchkeep.progress import Report, progress
 
 if TYPE_CHECKING:
     from release.status import ServerStatus

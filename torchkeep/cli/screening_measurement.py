@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from monitoring.log_reader import read_records
 from robustness.calibration import clopper_pearson_upper
 from robustness.detection_metrics import auroc, exceedance_rate
-from torchkeep.cli.progress import Report
 from torchkeep.client import Client
 from torchkeep.errors import ServerError
+from torchkeep.progress import Report
 
 ITEMS_PER_CALL = 250
 BYTES_PER_CALL = 32 * 1024 * 1024

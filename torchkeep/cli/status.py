@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from torchkeep.cli.output import AsJson, print_json
+from torchkeep.output import AsJson, print_json
 
 if TYPE_CHECKING:
     from release.status import ServerStatus

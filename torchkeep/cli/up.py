@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from torchkeep.cli.foreground import staying
-from torchkeep.cli.output import AsJson, print_json
-from torchkeep.cli.progress import progress
+from torchkeep.output import AsJson, print_json
+from torchkeep.progress import progress
 
 if TYPE_CHECKING:
     from release.server_config import ServerConfig
@@ -97,15 +97,17 @@ def _given(folder: Path, data: str | None) -> tuple[ModelArtifact, Splits]:
 def _from_recipe(recipe: str, device: str) -> tuple[ModelArtifact, Splits]:
     """Return the recipe's artifact, trained and with detectors, and the data it came of."""
     from robustness.fitting import DetectorConfig
-    from torchkeep.cli.preparation import fitted, load_splits, reusable, torch_device, trained
-    from training.recipes import recipe as find_recipe
+    from torchkeep.cli.preparation import fitted, load_splits, reusable, torch_device
+    from torchkeep.paths import Home
+    from training.order import Order
+    from training.session import carry_out_alone
 
-    config, target = find_recipe(recipe), torch_device(device)
+    order, target = Order(recipe=recipe, device=device), torch_device(device)
+    config = order.config()
     dataset, splits = load_splits(config.data)
     with progress() as report:
-        artifact = reusable(config, dataset.digest, "1.0") or trained(
-            dataset, splits, config, "1.0", None, target, report
+        artifact = reusable(config, dataset.digest, order.version) or carry_out_alone(
+            order, Home.default(), report
         )
-        detectors = DetectorConfig(seed=config.seed)
-        artifact = fitted(artifact, splits, detectors, target, report)
+        artifact = fitted(artifact, splits, DetectorConfig(seed=config.seed), target, report)
     return artifact, splits

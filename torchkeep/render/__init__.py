@@ -1,0 +1,1 @@
+"""Rendering: the one place that turns tables and series into SVG and HTML."""
