@@ -19,7 +19,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from torchkeep.errors import SettingsError
 
-SECTIONS = ("data", "limits", "request_log", "screening", "server")
+SECTIONS = ("data", "limits", "models", "request_log", "screening", "server")
 """Every section there is; a config class that is not listed here cannot be loaded."""
 
 RESERVED_VARIABLES = frozenset(

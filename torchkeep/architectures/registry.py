@@ -2,17 +2,20 @@
 
 In one process: `@register("my_net")`. For every process, the serving worker included: a package
 that declares an entry point in the group `torchkeep.architectures`, so that an artifact can name
-only what was installed on purpose.
+only what was installed on purpose. A name with a colon, `pkg.module:Class`, is a foreign class that
+the user must have trusted (`foreign.py`).
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from torchkeep.architectures.classifier import Classifier
+from torchkeep.architectures.imported import imported
 from torchkeep.architectures.resnet18 import resnet18
 from torchkeep.architectures.small_cnn import small_cnn
 from torchkeep.errors import SettingsError
@@ -61,6 +64,8 @@ def names() -> tuple[str, ...]:
 def _find(name: str) -> Builder:
     if name in _BUILDERS:
         return _BUILDERS[name]
+    if ":" in name:
+        return partial(imported, name)
     for point in entry_points(group=ENTRY_POINT_GROUP):
         if point.name == name:
             builder: Builder = point.load()
