@@ -67,6 +67,8 @@ class Splits:
     calibration_b: ImageSet
     test: ImageSet
     record: SplitRecord
+    train_indices: Indices
+    """Places of the train images among the data set's train images."""
 
 
 def split(dataset: Dataset, spec: SplitSpec | None = None) -> Splits:
@@ -81,7 +83,7 @@ def split(dataset: Dataset, spec: SplitSpec | None = None) -> Splits:
         {name: _sha256(chosen) for name, chosen in everything.items()},
     )
     drawn = {name: dataset.train.subset(chosen) for name, chosen in indices.items()}
-    return Splits(**drawn, test=dataset.test, record=record)
+    return Splits(**drawn, test=dataset.test, record=record, train_indices=indices["train"])
 
 
 def with_test(
