@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +31,7 @@ class PGD(Attack):
     batch_size: int = 500
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.restarts, self.batch_size) < 1 or self.step_size <= 0:
+        if min(self.steps, self.restarts, self.batch_size) < 1 or not 0 < self.step_size < math.inf:
             raise SettingsError("PGD needs steps, restarts, batch_size and step_size above 0")
 
     def run(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -43,7 +44,10 @@ class Optimisation:
     perturbed_from: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.peak_learning_rate <= 0 or self.weight_decay < 0 or self.weight_perturbation < 0:
+        sizes = (self.weight_decay, self.weight_perturbation)
+        if not (
+            0 < self.peak_learning_rate < math.inf and all(0 <= size < math.inf for size in sizes)
+        ):
             raise SettingsError(
                 "peak_learning_rate must be above 0, weight_decay and weight_perturbation from 0"
             )

@@ -138,12 +138,17 @@ NAMES = (
 def recipe(name: str) -> TrainConfig:
     """Return the configuration of a named training. Raises `SettingsError` if there is none."""
     if name not in NAMES:
-        near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.0)
-        raise SettingsError(f"unknown recipe: {name!r}", remedy=f"Did you mean {near[0]!r}?")
+        raise SettingsError(f"unknown recipe: {name!r}", remedy=_nearest(name))
     if name == "mnist-trades-tiny":
         return mnist_trades_tiny()
     subject, _, method = name.partition("-")
     return METHODS[method](SUBJECTS[subject])
+
+
+def _nearest(name: str) -> str:
+    if name in SUBJECTS:
+        return f"Give one of {', '.join(f'{name}-{method}' for method in METHODS)}."
+    return f"Did you mean {difflib.get_close_matches(name, NAMES, n=1, cutoff=0.0)[0]!r}?"
 
 
 def _watched(config: TrainConfig, kind: WatchKind) -> TrainConfig:

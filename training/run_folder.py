@@ -37,7 +37,7 @@ from training.learner import Learner
 from training.standing import Epoch, Standing
 
 LOOKS_AT_CLOCK_EVERY = 20
-"""Steps; looking means a word among the processes."""
+"""Steps, where several processes train: looking means a word among them."""
 DRAWS_EVERY_S = 30.0
 
 
@@ -76,17 +76,21 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.path, os.O_RDONLY)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock(lock)
             yield
+        finally:
+            os.close(lock)
+            with suppress(OSError):
+                self.path.rmdir()
+
+    def _lock(self, folder: int) -> None:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise SettingsError(
                 f"another training runs in {self.path}",
                 remedy="Wait for its end, or give this one another --name or --version.",
             ) from error
-        finally:
-            os.close(lock)
-            with suppress(OSError):
-                self.path.rmdir()
 
     def clear(self) -> None:
         """Forget the checkpoint: the training has ended, or is begun anew."""
@@ -149,7 +153,8 @@ class RunFolder:
 
     def time_is_up(self, standing: Standing) -> bool:
         """Say, as the leader's clock has it, whether this run has to stop."""
-        if self.limit_s is None or standing.step % LOOKS_AT_CLOCK_EVERY:
+        looks = self.world.size == 1 or standing.step % LOOKS_AT_CLOCK_EVERY == 0
+        if self.limit_s is None or not looks:
             return False
         spent = time.monotonic() - self.started
         return self.world.told_by_leader(spent) > self.limit_s

@@ -6,7 +6,7 @@ size; the gradients are those at the moved weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -23,7 +23,8 @@ def perturbed(
 ) -> Iterator[None]:
     """Move the weights of `model` up `loss` by `size` of their length for the block.
 
-    Biases and normalisation layers stay, as in the authors' code. All processes move alike.
+    Biases and normalisation layers stay, as in the authors' code. All processes move alike. Batch
+    statistics learn from the extra pass, too, where the authors' go to a copy of the network.
     """
     weights: list[Tensor] = [
         weight for weight in model.parameters() if weight.ndim > 1 and weight.requires_grad
@@ -33,10 +34,15 @@ def perturbed(
         size * weight.detach().norm() / (gradient.norm() + _TINY) * gradient
         for weight, gradient in zip(weights, map(world.mean, gradients), strict=True)
     ]
-    with torch.no_grad():
-        torch._foreach_add_(weights, moves)
+    kept = [weight.detach().clone() for weight in weights]
+    _set(weights, [weight + move for weight, move in zip(kept, moves, strict=True)])
     try:
         yield
     finally:
-        with torch.no_grad():
-            torch._foreach_sub_(weights, moves)
+        _set(weights, kept)
+
+
+@torch.no_grad()
+def _set(weights: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for weight, value in zip(weights, values, strict=True):
+        weight.copy_(value)

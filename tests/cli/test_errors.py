@@ -13,7 +13,7 @@ import pytest
 
 from release.server_config import PORTS
 from torchkeep import __version__
-from torchkeep.cli.main import VERBS
+from torchkeep.cli.main import VERBS, verb_name
 
 
 def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -38,13 +38,16 @@ def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProc
         (("train", "--recipe", "digits-quick", "--version", "new"), "is no version"),
         (("train", "--recipe", "digits-quick", "--name", "a b"), "is no model name"),
         (("train", "--recipe", "digits-quick", "--out", "."), "cannot be replaced"),
-        (("up", "--recipe", "digits"), "Did you mean 'digits-quick'?"),
+        (("up", "--recipe", "digits"), "Give one of digits-natural, digits-quick"),
         (("up", "--artifact", "nowhere"), "nowhere/artifact.json: No such file"),
         (("fit-detectors", "nowhere"), "nowhere/artifact.json: No such file"),
         (("package", "nowhere"), "No such file"),
         (("screen-report",), "torchkeep up"),
         (("data", "minst"), "mnist"),
         (("train", "--data", "nowhere"), "nowhere"),
+        (("train", "--recipe", "digits-pgd", "--eps", "1.5"), "pixel's whole range"),
+        (("train", "--recipe", "digits-pgd", "--accumulate", "3"), "multiple of 3"),
+        (("train", "--recipe", "digits-pgd", "--processes", "0"), "0 processes"),
     ],
 )
 def test_one_line_and_exit_code_2(tmp_path: Path, words: tuple[str, ...], told: str) -> None:
@@ -140,7 +143,7 @@ def test_the_version_is_told(tmp_path: Path) -> None:
     assert run(tmp_path, "--version").stdout.strip() == __version__
 
 
-@pytest.mark.parametrize("verb", [verb.__name__.replace("_", "-") for verb in VERBS])
+@pytest.mark.parametrize("verb", [verb_name(verb) for verb in VERBS])
 def test_every_help_has_an_example(tmp_path: Path, verb: str) -> None:
     done = run(tmp_path, verb, "--help", COLUMNS="100")
     assert done.returncode == 0

@@ -142,6 +142,7 @@ def test_workers_get_the_callers_settings_and_no_stray_variables(
     Path("torchkeep.toml").write_text("[server]\nthreads_per_worker = 3\n")
     monkeypatch.setenv("TS_CONFIG_FILE", "x")
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("PYTHONPATH", f"mine{os.pathsep}/theirs")
     monkeypatch.setenv("TORCHKEEP_HOME", "elsewhere")
     caller = Settings.load(environ={"TORCHKEEP_SCREENING_POLICY": "reject"})
     home = Home(tmp_path / "home")
@@ -151,6 +152,7 @@ def test_workers_get_the_callers_settings_and_no_stray_variables(
     assert given["TORCHKEEP_HOME"] == str(home.root)
     assert given["OMP_NUM_THREADS"] == "3"
     assert given["TMPDIR"] == str(run.scratch)
+    assert given["PYTHONPATH"] == f"{tmp_path / 'mine'}{os.pathsep}/theirs"
     assert not {"TS_CONFIG_FILE", "RANK"} & given.keys()
     worker = Settings.load(environ=given)
     assert (worker.tables, worker.variables) == (caller.tables, caller.variables)

@@ -49,6 +49,8 @@ def test_numbers_that_make_no_training_are_refused(wrong: dict[str, int]) -> Non
     "wrong",
     [
         lambda: Optimisation(peak_learning_rate=0.0),
+        lambda: Optimisation(peak_learning_rate=float("nan")),
+        lambda: Optimisation(peak_learning_rate=1.0, weight_perturbation=float("inf")),
         lambda: Optimisation(peak_learning_rate=1.0, peak_at=1.0),
         lambda: Optimisation(peak_learning_rate=1.0, averaging=1.0),
         lambda: Watch(gap=0.0),
