@@ -15,7 +15,7 @@ from torchkeep.data import Dataset, Splits
 from torchkeep.errors import ArtifactError
 from torchkeep.schema import TrainRecord, fields_of
 from training.config import TrainConfig
-from training.evaluation import recorded_attack
+from training.evaluation import evaluation_attack, recorded_attack
 from training.run import train_artifact
 
 
@@ -115,6 +115,12 @@ def test_what_cannot_be_written_is_refused_before_the_training(
             progress=never,
             version=version,
         )
+
+
+@pytest.mark.parametrize(("steps", "size"), [(40, 0.2 / 30), (100, 0.2 / 30), (10, 0.2 * 4 / 30)])
+def test_an_attack_of_few_steps_takes_longer_ones(steps: int, size: float) -> None:
+    attack = evaluation_attack(short(evaluation_steps=steps))
+    assert attack.step_size == pytest.approx(size)
 
 
 def test_the_attack_of_the_evaluation_is_on_record(digits_artifact: ModelArtifact) -> None:
