@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import signal
@@ -37,6 +38,8 @@ def launch(processes: int, restarts: int, arguments: Sequence[str]) -> None:
         max_restarts=restarts,
         monitor_interval=0.1,
     )
+    # What it logs of an end is told below, in one line, or was told by the process itself.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     words = [word for number, word in enumerate(arguments) if number or word != "train"]
     try:
         elastic_launch(config, sys.executable)("-m", "training", *words)

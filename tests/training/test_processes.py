@@ -152,7 +152,6 @@ def test_one_process_and_two_learn_the_same_from_the_same_batches(training: Proc
     ("words", "told"),
     [
         (("--batch-size", "51"), "multiple of 2"),
-        (("--recipe", "digits-tradse"), "Did you mean 'digits-trades'?"),
         (("--eps", "1.5"), "more than a pixel's whole range"),
     ],
 )
@@ -161,6 +160,6 @@ def test_what_does_not_fit_is_one_line_and_exit_code_2_from_both(
 ) -> None:
     done = training.run("--recipe", "digits-quick", *words, "--processes", "2")
     assert done.returncode == 2
-    assert done.stderr.count("error:") == 1
-    assert told in done.stderr
-    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "reading" not in line]
+    assert line.startswith("error: ")
+    assert told in line
