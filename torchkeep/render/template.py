@@ -45,7 +45,7 @@ figcaption { max-width: 16rem; font-size: .85rem; }
 {% endfor %}
 {% if section.svg %}
 <figure>
-{{ section.svg }}
+{{ section.svg | safe }}
 </figure>
 {% endif %}
 {% if section.table %}
