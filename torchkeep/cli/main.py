@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import signal
-import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -16,15 +12,19 @@ from torchkeep import __version__
 from torchkeep.cli.data import data
 from torchkeep.cli.down import down
 from torchkeep.cli.fit_detectors import fit_detectors
+from torchkeep.cli.import_ import import_
+from torchkeep.cli.learning_curve import learning_curve
 from torchkeep.cli.log import log
 from torchkeep.cli.package import package
 from torchkeep.cli.predict import predict
+from torchkeep.cli.scan_poison import scan_poison
 from torchkeep.cli.screen_report import screen_report
 from torchkeep.cli.status import status
 from torchkeep.cli.token import token
 from torchkeep.cli.train import train
+from torchkeep.cli.training_set import training_set
 from torchkeep.cli.up import up
-from torchkeep.errors import TorchkeepError, UserError
+from torchkeep.command_line import run
 
 VERBS: tuple[Callable[..., Any], ...] = (
     up,
@@ -34,16 +34,15 @@ VERBS: tuple[Callable[..., Any], ...] = (
     log,
     screen_report,
     data,
+    scan_poison,
     train,
+    learning_curve,
+    import_,
     fit_detectors,
+    training_set,
     package,
     token,
 )
-
-OUR_SURROUNDINGS = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
-)
-"""Errors that are the machine's, not ours: a full disk, a place that may not be written."""
 
 
 def command() -> typer.Typer:
@@ -59,8 +58,13 @@ def command() -> typer.Typer:
     )
     app.callback()(_root)
     for verb in VERBS:
-        app.command(name=verb.__name__.replace("_", "-"))(verb)
+        app.command(name=verb_name(verb))(verb)
     return app
+
+
+def verb_name(verb: Callable[..., Any]) -> str:
+    """Return what a verb is called on the command line: `import_` is `import`."""
+    return verb.__name__.rstrip("_").replace("_", "-")
 
 
 def _root(
@@ -82,30 +86,4 @@ def _print_version(wanted: bool) -> None:
 
 def main() -> None:
     """Run the command; a known error is one line on stderr and its exit code."""
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, _end)
-    try:
-        command()()
-    except TorchkeepError as error:
-        _complain(str(error))
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.exit(1)
-    except OSError as error:
-        if error.errno not in OUR_SURROUNDINGS:
-            raise
-        _complain(f"{error.strerror}: {error.filename or 'while writing'}")
-        sys.exit(UserError.exit_code)
-
-
-def _end(number: int, _: FrameType | None) -> None:
-    """End by an exception, so that what was begun is cleaned up; a second signal does not wait."""
-    signal.signal(number, signal.SIG_DFL)
-    _complain("interrupted")
-    sys.exit(128 + number)
-
-
-def _complain(message: str) -> None:
-    console = Console(stderr=True, soft_wrap=True)
-    console.print("[bold red]error:[/]", end=" ")
-    console.print(message, markup=False, highlight=False)
+    run(command())
