@@ -104,9 +104,9 @@ def evaluate(
         model, evaluation_attack(config), images[:count], labels[:count], progress
     )
     return Evaluation(
-        clean_accuracy=_accuracy(model, images, labels),
+        clean_accuracy=accuracy(model, images, labels),
         clean_images=len(images),
-        pgd_accuracy=_accuracy(model, twins, labels[:count]),
+        pgd_accuracy=accuracy(model, twins, labels[:count]),
         pgd_images=count,
         pgd_steps=config.evaluation_steps,
         pgd_restarts=config.evaluation_restarts,
@@ -127,7 +127,8 @@ def _certified_accuracy(
 
 
 @torch.no_grad()
-def _accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Return the share of images (N C H W) that are given their labels (N), batch by batch."""
     batches = zip(torch.split(images, BATCH), torch.split(labels, BATCH), strict=True)
     right = sum(int((model(x).argmax(1) == y).sum()) for x, y in batches)
     return right / len(images)

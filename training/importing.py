@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from robustness.calibration import allowed_exceedances, clopper_pearson_upper
 from robustness.fitting import BATCH, DetectorConfig, Progress, fit_detectors
@@ -26,7 +25,7 @@ from torchkeep.atomic_file import sha256_file
 from torchkeep.data import Dataset, ImageSet, Splits
 from torchkeep.image_shape import ImageShape
 from torchkeep.schema import SCHEMA_VERSION, TrainRecord
-from training.evaluation import Evaluation, attack_images, recorded_attack
+from training.evaluation import Evaluation, accuracy, attack_images, recorded_attack
 from training.fit import on_device
 from training.foreign_network import wrapped_network
 from training.foreign_outputs import Output
@@ -139,20 +138,14 @@ def _evaluated(
     count = min(count, len(images))
     twins = attack_images(model, attack, pixels[:count], labels[:count], progress)
     return Evaluation(
-        clean_accuracy=_accuracy(model, pixels, labels),
+        clean_accuracy=accuracy(model, pixels, labels),
         clean_images=len(images),
-        pgd_accuracy=_accuracy(model, twins, labels[:count]),
+        pgd_accuracy=accuracy(model, twins, labels[:count]),
         pgd_images=count,
         pgd_steps=attack.steps,
         pgd_restarts=attack.restarts,
         threat_model=str(attack.threat),
     )
-
-
-@torch.no_grad()
-def _accuracy(model: Classifier, images: Tensor, labels: Tensor) -> float:
-    batches = zip(torch.split(images, BATCH), torch.split(labels, BATCH), strict=True)
-    return sum(int((model(x).argmax(1) == y).sum()) for x, y in batches) / len(images)
 
 
 def _record(

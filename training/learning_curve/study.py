@@ -27,7 +27,7 @@ from torchkeep.image_shape import ImageShape
 from training.batches import Plan
 from training.config import TrainConfig
 from training.distributed import alone
-from training.evaluation import evaluate
+from training.evaluation import accuracy, evaluate
 from training.fit import fit, on_device
 from training.learning_curve.curve import Curve, Point
 from training.learning_curve.store import PointStore
@@ -166,17 +166,13 @@ def _measured(
         device=device,
         progress=progress,
     )
-    config = trial.config
-    if study.metric is Metric.CLEAN:  # `evaluate` attacks, too: one image by one step, then
-        config = replace(config, evaluation_images=1, evaluation_steps=1, evaluation_restarts=1)
-    found = evaluate(fitted.model, *on_device(splits.test, device), config, _silent)
-    clean = study.metric is Metric.CLEAN
-    return Point(
-        size=trial.size,
-        repeat=trial.repeat,
-        accuracy=found.clean_accuracy if clean else found.pgd_accuracy,
-        images=found.clean_images if clean else found.pgd_images,
-    )
+    test = on_device(splits.test, device)
+    if study.metric is Metric.CLEAN:
+        measured, images = accuracy(fitted.model, *test), len(splits.test)
+    else:
+        found = evaluate(fitted.model, *test, trial.config, _silent)
+        measured, images = found.pgd_accuracy, found.pgd_images
+    return Point(size=trial.size, repeat=trial.repeat, accuracy=measured, images=images)
 
 
 def _shifted(progress: Progress, before: int, total: int) -> Progress:
