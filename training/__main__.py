@@ -9,9 +9,10 @@ from types import FrameType
 
 import typer
 
-from torchkeep.command_line import complain, run
-from torchkeep.errors import TorchkeepError, TrainingError
+from torchkeep.command_line import run
+from torchkeep.errors import TorchkeepError, TrainingError, TrainingPausedError
 from training.command import train
+from training.first_word import has_the_word
 
 
 def main() -> None:
@@ -27,23 +28,32 @@ def main() -> None:
 
 
 def _beside_others(app: typer.Typer) -> None:
-    from training.distributed import ProcessLostError
-
     signal.signal(signal.SIGTERM, _ended_by_launcher)
     try:
         app()
     except TorchkeepError as error:
         # The launcher ends those that are left: too late to change how this one ends.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if isinstance(error, ProcessLostError) or os.environ.get("RANK", "0") == "0":
+        if _speaks(error):
             raise
         sys.exit(error.exit_code)
+
+
+def _speaks(error: TorchkeepError) -> bool:
+    """Say whether this process tells the error; what all know alike the leader tells."""
+    from training.distributed import ProcessLostError
+
+    first = has_the_word()
+    if first is not None:
+        return first
+    known_to_all = isinstance(error, TrainingError | TrainingPausedError)
+    lost = isinstance(error, ProcessLostError)
+    return lost or not known_to_all or os.environ.get("RANK", "0") == "0"
 
 
 def _ended_by_launcher(number: int, _: FrameType | None) -> None:
     """End as one whose neighbour died: torchrun sends SIGTERM to all that are left."""
     signal.signal(number, signal.SIG_IGN)
-    complain(f"process {os.environ.get('RANK')} was ended by its launcher")
     sys.exit(TrainingError.exit_code)
 
 

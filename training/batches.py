@@ -87,7 +87,7 @@ class ResidentSource:
         self.labels = torch.from_numpy(images.labels).to(device)
 
     def gather(self, indices: Indices) -> Batch:
-        chosen = torch.from_numpy(indices).to(self.images.device)
+        chosen = _sent(torch.from_numpy(indices), self.images.device)
         return self.images[chosen], self.labels[chosen]
 
 
@@ -101,12 +101,14 @@ class HostSource:
 
     def gather(self, indices: Indices) -> Batch:
         chosen = torch.from_numpy(indices)
-        return self._moved(self.images[chosen]), self._moved(self.labels[chosen])
+        return _sent(self.images[chosen], self.device), _sent(self.labels[chosen], self.device)
 
-    def _moved(self, tensor: Tensor) -> Tensor:
-        if self.device.type == "cuda":
-            tensor = tensor.pin_memory()
-        return tensor.to(self.device, non_blocking=True)
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return the tensor on `device`; a GPU fetches it while the CPU goes on."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def source_of(images: ImageSet, device: torch.device, resident_bytes: int) -> Source:

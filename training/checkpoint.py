@@ -66,7 +66,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
     Raises `ArtifactError` that names the file if it was changed or cut off.
     """
     settle(folder)  # a kill in the middle of a write may have left the one before set aside
-    if not (folder / STATE).exists():
+    if not folder.exists():
         return {}
     content = _read(folder / STATE)
     hashes = _state(folder / STATE, content)["files"]

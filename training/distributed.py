@@ -24,7 +24,7 @@ from torchkeep.errors import SettingsError, TorchkeepError, TrainingError
 
 TIMEOUT = timedelta(minutes=10)
 """How long a process waits for the others before it gives them up."""
-_ENDING = "torchkeep/ending"
+_ENDING = "ending"
 
 
 class ProcessLostError(TrainingError):
@@ -113,6 +113,8 @@ def place(device: str) -> World:
         raise SettingsError(
             f"no device {device!r}", remedy="Give auto, cpu, cuda or cuda:N."
         ) from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise SettingsError(f"no device {device!r}", remedy="Give auto, cpu, cuda or cuda:N.")
     if chosen.type == "cuda":
         if not cuda:
             raise SettingsError("this machine has no CUDA device", remedy="Use --device cpu.")
@@ -148,16 +150,18 @@ def connected(world: World) -> Iterator[None]:
         return
     if world.device.type == "cuda":
         torch.cuda.set_device(world.device)
-    store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
+    store = _store()
     dist.init_process_group(
         "nccl" if world.device.type == "cuda" else "gloo",
-        store=PrefixStore("torchkeep", store),
+        store=store,
         rank=world.rank,
         world_size=world.size,
         timeout=TIMEOUT,
     )
+    ended_well = False
     try:
         yield
+        ended_well = True
     except TorchkeepError as error:
         _say_ending(store, error.exit_code)
         raise
@@ -167,7 +171,21 @@ def connected(world: World) -> Iterator[None]:
     except RuntimeError as error:
         raise _lost(world, store, error) from error
     finally:
-        dist.destroy_process_group()
+        # With peers gone NCCL would wait for them; the end of the process ends the group, too.
+        if ended_well or world.device.type != "cuda":
+            dist.destroy_process_group()
+
+
+def _store() -> Store:
+    """Return the processes' common store, empty.
+
+    torchrun keeps one for all attempts on a machine, so each attempt has a corner of its own. Over
+    several machines attempts are not counted alike: see docs/training.md.
+    """
+    store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
+    machines = os.environ.get("GROUP_WORLD_SIZE", "1")
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if machines == "1" else "0"
+    return PrefixStore(f"torchkeep/{attempt}", store)
 
 
 def _say_ending(store: Store, code: int) -> None:

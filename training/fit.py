@@ -58,6 +58,7 @@ def fit(
     world = world or alone(device)
     _check_labels(train, classes)
     plan = Plan.of(config, len(train), world)
+    watched = validation.subset(range(min(config.watch.images, len(validation))))
     with _deterministic(config.seed, world.device):
         model = build(config.architecture, shape, classes, config.options)
         if weights is not None:
@@ -69,7 +70,7 @@ def fit(
             learner=learner,
             source=source_of(train, world.device, config.execution.resident_bytes),
             plan=plan,
-            watcher=HeldOut.of(config, *on_device(validation, world.device), world),
+            watcher=HeldOut.of(config, *on_device(watched, world.device), world),
             standing=standing,
             keeper=keeper,
             progress=progress,
@@ -112,7 +113,7 @@ def _deterministic(seed: int, device: torch.device) -> Iterator[None]:
     """
     before = torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
         try:

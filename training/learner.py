@@ -20,7 +20,7 @@ from training.config import Optimisation, Optimizer, Precision, TrainConfig
 from training.distributed import World
 from training.objectives import Moment, Objective
 from training.schedule import triangular_rate
-from training.seeds import generator_for
+from training.seeds import mixed
 from training.weight_perturbation import perturbed
 
 Prepared = tuple[Tensor, ...]
@@ -85,9 +85,9 @@ class Learner:
         loss = torch.zeros((), device=self.world.device)
         parts = zip(*(tensor.chunk(pieces) for tensor in batch), strict=True)
         for piece, (images, labels) in enumerate(parts, start=1):
-            generator = generator_for(
-                self.world.device, self.config.seed, number, self.world.rank, piece
-            )
+            seed = mixed(self.config.seed, number, self.world.rank, piece)
+            torch.manual_seed(seed)  # for layers that draw, such as dropout
+            generator = torch.Generator(self.world.device).manual_seed(seed)
             moment = Moment(done=number / steps, generator=generator, extra_steps=extra_steps)
             with nullcontext() if piece == pieces else self._unshared():
                 loss += self._learn(images, labels, moment) / pieces

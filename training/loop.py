@@ -89,7 +89,7 @@ class Loop:
         if self.config.watch.kind is WatchKind.COLLAPSE and standing.best < 0:
             raise TrainingError(
                 "the network overfitted catastrophically in every epoch",
-                remedy="Raise the attack's steps or warm_up, or lower the learning rate.",
+                remedy="Give another --seed or a smaller --eps, with --fresh; or another recipe.",
             )
         if self.config.watch.keep_best:
             self._restore_best()
@@ -120,6 +120,7 @@ class Loop:
             if standing.step % plan.epoch_steps:
                 total = self._between(total, number)
         standing.epoch_loss = self._finite(total, number)
+        standing.seconds = before[0] + time.monotonic() - started  # now the GPU has ended, too
         self._close(number, extra)
         self.keeper.keep(self.learner, standing)
         if standing.step < plan.steps and self.keeper.time_is_up(standing):
@@ -154,7 +155,8 @@ class Loop:
     def _close(self, number: int, extra: int) -> None:
         """Measure an epoch, note it, and remember or put back the best weights."""
         standing, watch = self.standing, self.config.watch
-        self.learner.world.share_statistics(self.learner.model)
+        for network in (self.learner.model, self.learner.best_model):
+            self.learner.world.share_statistics(network)
         accuracies = self.watcher(self.learner.best_model)
         loss = standing.epoch_loss / self.plan.epoch_steps
         attack_steps = self.config.objective.attack_steps(extra)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torchkeep.errors import SettingsError
 from torchkeep.threat_model import Epsilon
 from training.config import Precision, TrainConfig
 from training.objectives.adversarial import Adversarial
@@ -43,6 +45,10 @@ class Order:
     checkpoint_steps: int | None = None
     fresh: bool = False
     max_minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_minutes is not None and not 0 <= self.max_minutes < math.inf:
+            raise SettingsError(f"--max-minutes {self.max_minutes}", remedy="Give 0 or more.")
 
     def config(self) -> TrainConfig:
         """Return the recipe with what was ordered in its place."""

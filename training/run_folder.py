@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchkeep.atomic_file import write_atomic
+from torchkeep.atomic_file import settle, write_atomic
 from torchkeep.errors import ArtifactError, SettingsError
 from training.checkpoint import (
     Checkpoint,
@@ -77,11 +77,18 @@ class RunFolder:
         lock = os.open(self.path, os.O_RDONLY)
         try:
             self._lock(lock)
+            self._sweep()
             yield
         finally:
-            os.close(lock)
             with suppress(OSError):
                 self.path.rmdir()
+            os.close(lock)
+
+    def _sweep(self) -> None:
+        """Remove what a process that was killed in the middle of a checkpoint left."""
+        settle(self.checkpoint)
+        for scratch in self.path.glob(f".{self.checkpoint.name}.*"):
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def _lock(self, folder: int) -> None:
         try:
@@ -166,7 +173,7 @@ class RunFolder:
                 told = f"{name} {_short(found.get(name))}, this one {name} {_short(wanted)}"
                 raise ArtifactError(
                     f"the checkpoint in {self.checkpoint} is of a training with {told}",
-                    remedy="Begin anew with --fresh, or give this training another --name.",
+                    remedy="Begin anew with `torchkeep train --fresh`, or use another --name.",
                 )
 
 

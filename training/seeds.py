@@ -7,7 +7,6 @@ draws what it would have drawn.
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 _BITS = 63
 
@@ -17,8 +16,3 @@ def mixed(*parts: int) -> int:
     (state,) = np.random.SeedSequence(parts).generate_state(1, np.uint64).tolist()
     seed: int = state & (2**_BITS - 1)
     return seed
-
-
-def generator_for(device: torch.device, *parts: int) -> torch.Generator:
-    """Return a generator on `device`, seeded with `mixed(*parts)`."""
-    return torch.Generator(device).manual_seed(mixed(*parts))

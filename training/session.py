@@ -65,23 +65,31 @@ class Session:
             folder=folder,
         )
 
-    @property
-    def fresh(self) -> bool:
-        """Whether to begin anew; processes that were started again go on, whatever was ordered."""
-        return self.order.fresh and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+    def _forget_if_fresh(self) -> None:
+        """Begin anew if that was ordered; processes that were started again go on all the same.
+
+        Over several machines nobody can tell a first start from another.
+        """
+        if not self.order.fresh:
+            return
+        if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
+            raise SettingsError(
+                "--fresh does not go with several machines",
+                remedy=f"Delete {self.folder.checkpoint} before the start.",
+            )
+        if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
+            self.folder.clear()
 
     def train(self, progress: Progress) -> Fitted:
         """Train, from the checkpoint if there is one, together with the other processes."""
-        if self.fresh:
-            self.folder.clear()
+        self._forget_if_fresh()
         with connected(self.world), _enough_memory():
-            if self.fresh:
-                self.world.told_by_leader(0.0)  # nobody reads a checkpoint that is being cleared
             return train_model(self.assignment, self.world, progress, self.folder)
 
     def finish(self, fitted: Fitted, progress: Progress) -> ModelArtifact:
         """Evaluate, write the artifact, archive its training set, log it, drop the checkpoint."""
-        artifact = write_artifact(self.assignment, fitted, self.world, progress)
+        with _enough_memory():
+            artifact = write_artifact(self.assignment, fitted, self.world, progress)
         self.material.archive(self.home, artifact)
         log_training(self.home, artifact)
         self.folder.draw(fitted.training.epochs)

@@ -2,8 +2,8 @@
 
 Run `python -m loadtests.benchmarks.training [--json] [--device cuda]`. Three sides take turns: the
 loop of `torchkeep train` in one process, the same in several (torchrun, Gloo or NCCL), and the
-least there is: forward passes, backward passes and optimizer steps of the same network on one
-batch that lies on the device already, as many passes as the recipe's attack needs. Shown are
+least there is: forward passes, backward passes and Adam steps of the same network on one batch
+that lies on the device already, as many passes as the recipe's attack needs. Shown are
 medians over the turns, images a second over all processes, and the share of the time in which the
 loop waited for images. Data is random: time does not depend on it.
 """
@@ -33,6 +33,7 @@ from torchkeep.image_shape import ImageShape
 from training.config import Precision, TrainConfig
 from training.distributed import connected, place
 from training.fit import fit
+from training.objectives import PGDAT, FastAT, Natural
 from training.objectives.adversarial import Adversarial
 from training.recipes import recipe
 
@@ -126,6 +127,7 @@ def _several(arguments: argparse.Namespace) -> Speed:
         command += [f"--nproc-per-node={arguments.processes}", "-m", __spec__.name]
         command += ["--recipe", arguments.recipe, "--images", str(arguments.images)]
         command += ["--device", arguments.device, "--leader-writes", str(file)]
+        command += ["--threads", str(arguments.threads)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         subprocess.run(command, env=environment, check=True)  # noqa: S603 - our own module
         return Speed(**json.loads(file.read_bytes()))
@@ -174,6 +176,8 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(words)
     torch.set_num_threads(arguments.threads)
     config = _fully_grown(recipe(arguments.recipe))
+    if not isinstance(config.objective, Natural | FastAT | PGDAT):
+        parser.error("only natural, quick and pgd recipes are the bare steps that they are beside")
     if arguments.leader_writes:
         speed = measure_loop(config, arguments.device, arguments.images)
         if place(arguments.device).leads:

@@ -74,9 +74,10 @@ def test_a_cut_or_changed_file_is_refused(
         assert torch.equal(found.tensors["model"]["w"], checkpoint().tensors["model"]["w"])
 
 
-def test_a_missing_part_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["model.safetensors", STATE])
+def test_a_missing_part_is_refused(tmp_path: Path, part: str) -> None:
     write_checkpoint(tmp_path / "c", checkpoint())
-    (tmp_path / "c" / "model.safetensors").unlink()
+    (tmp_path / "c" / part).unlink()
     with pytest.raises(ArtifactError, match="No such file"):
         read_files(tmp_path / "c")
 

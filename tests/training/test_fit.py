@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from tests.conftest import quiet
 from tests.training.conftest import CPU, SHAPE, Fit, few, short
-from torchkeep.architectures import build
+from torchkeep.architectures import Classifier, build, register
 from torchkeep.data import ImageSet, Splits
 from torchkeep.errors import ArtifactError, DataError, SettingsError, TrainingPausedError
 from torchkeep.image_shape import ImageShape
@@ -50,6 +51,13 @@ def folder_at(path: Path, config: TrainConfig, limit_s: float | None = None) -> 
     return RunFolder(path=path, identity=identity, world=alone(CPU), limit_s=limit_s)
 
 
+@register("with_dropout")
+def with_dropout(shape: ImageShape, classes: int) -> Classifier:
+    pixels = shape.channels * shape.height * shape.width
+    features = nn.Sequential(nn.Flatten(), nn.Linear(pixels, 32), nn.ReLU(), nn.Dropout(0.3))
+    return Classifier(features, nn.Linear(32, classes))
+
+
 SGD = Optimisation(
     optimizer=Optimizer.SGD,
     peak_learning_rate=0.05,
@@ -67,6 +75,7 @@ SGD = Optimisation(
         ("digits-trades", {"optimisation": SGD, "execution": Execution(accumulate=2)}),
         ("digits-augmix", {"options": {"width": 4}}),
         ("digits-natural", {"architecture": "resnet18", "options": {"width": 4}}),
+        ("digits-natural", {"architecture": "with_dropout"}),
     ],
 )
 def test_a_training_broken_off_after_each_checkpoint_ends_as_a_whole_one(

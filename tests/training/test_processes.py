@@ -101,13 +101,28 @@ def test_a_training_restarted_after_a_death_ends_as_one_that_never_died(
     training: Processes,
 ) -> None:
     slowed(training)
-    process = training.start(*SHORT, "--processes", "2", "--restarts", "1", "--fresh")
+    process = training.start(*SHORT, "--processes", "2", "--restarts", "2", "--fresh")
     training.wait_for(STATE, process)
     workers(process.pid)[1].send_signal(signal.SIGKILL)
     assert process.wait(timeout=120) == 0, training.said
+    assert "died (SIGKILL); starting all again, time 1 of 2" in training.said
     assert record(training)["resumed"] == 1
     training.run(*SHORT, "--version", "2.0", processes=2)
     assert weights(training) == weights(training, "digits-2.0")
+
+
+def test_a_pause_is_no_reason_to_start_again(training: Processes) -> None:
+    words = ("--processes", "2", "--restarts", "3", "--max-minutes", "0")
+    done = training.run(*SHORT, *words)
+    assert done.returncode == 4
+    assert done.stderr.count("time is up at step 20 of") == done.stderr.count("error:") == 1
+
+
+def test_what_only_one_process_knows_is_told(training: Processes) -> None:
+    training.variables |= {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}
+    done = training.run(*SHORT, "--device", "cuba")
+    assert done.returncode == 2
+    assert "no device 'cuba'" in done.stderr
 
 
 def poisoned_step(training: Processes) -> None:

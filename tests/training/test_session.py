@@ -137,6 +137,25 @@ def test_a_parent_of_another_architecture_is_told(
         carry_out_alone(order(parent=home.root / "nothing"), home, quiet)
 
 
-def test_a_device_that_is_not_there_is_told(home: Home) -> None:
+@pytest.mark.parametrize("device", ["cuba", "meta", "mps"])
+def test_a_device_that_is_not_there_is_told(home: Home, device: str) -> None:
     with pytest.raises(SettingsError, match="no device"):
-        carry_out_alone(order(device="cuba"), home, quiet)
+        carry_out_alone(order(device=device), home, quiet)
+
+
+@pytest.mark.parametrize("minutes", [-1.0, float("nan"), float("inf")])
+def test_a_time_that_is_none_is_told(minutes: float) -> None:
+    with pytest.raises(SettingsError, match="max-minutes"):
+        order(max_minutes=minutes)
+
+
+def test_what_a_kill_in_a_checkpoint_left_is_swept_away(home: Home) -> None:
+    with pytest.raises(TrainingPausedError):
+        carry_out_alone(order(epochs=2, max_minutes=0.0), home, quiet)
+    run = home.runs / "digits-1.0"
+    (run / ".checkpoint.half").mkdir()
+    (run / ".checkpoint.half" / "model.safetensors").write_bytes(b"half")
+    (run / "checkpoint").rename(run / ".checkpoint.replaced")
+    artifact = carry_out_alone(order(epochs=2), home, quiet)
+    assert artifact.manifest.train_record["resumed"] == 1
+    assert [path.name for path in run.iterdir()] == ["curves.svg"]

@@ -28,13 +28,17 @@ COLUMNS = (
     "trigger",
     "seed",
     "share",
-    "poisoned",
     "found",
-    "clean flagged",
-    "success before",
+    "of clean",
+    "success",
     "after",
-    "accuracy before",
-    "after ",
+    "accuracy",
+    "after",
+)
+LEGEND = (
+    "found: poisoned samples that were flagged; of clean: clean ones that were; success: test "
+    "images of other classes that the trigger turns, before and after the drop and retraining; "
+    "accuracy: on clean test images, before and after."
 )
 
 
@@ -130,12 +134,13 @@ def _values(trial: Trial) -> dict[str, object]:
 def _tell(told: str, trials: list[Trial]) -> None:
     console = Console()
     console.print(told, highlight=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
     for column in COLUMNS:
-        table.add_column(column.strip(), no_wrap=True)
+        table.add_column(column, no_wrap=True)
     for trial in trials:
         table.add_row(*_cells(trial))
     console.print(table)
+    console.print(LEGEND, highlight=False)
 
 
 def _cells(trial: Trial) -> list[str]:
@@ -144,9 +149,8 @@ def _cells(trial: Trial) -> list[str]:
         trial.trigger or "",
         str(trial.seed),
         f"{trial.share:.0%}",
-        f"{trial.poisoned:,}",
         _percent(trial.found_rate),
-        f"{trial.clean_rate:.2%} ({trial.clean_flagged:,})",
+        _percent(trial.clean_rate),
         _percent(trial.success_before),
         _percent(trial.success_after),
         _percent(trial.accuracy_before),
@@ -162,7 +166,8 @@ def _page(told: str, trials: list[Trial]) -> str:
     from torchkeep.render.page import Section, page
 
     return page(
-        "Scan for poison: trials", [Section("Trials", text=told, table=_page_table(trials))]
+        "Scan for poison: trials",
+        [Section("Trials", text=f"{told}\n\n{LEGEND}", table=_page_table(trials))],
     )
 
 

@@ -29,6 +29,8 @@ def torch_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise SettingsError(f"no device {name!r}", remedy="Give cpu, cuda or cuda:N.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise SettingsError(f"no device {name!r}", remedy="Give cpu, cuda or cuda:N.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SettingsError("this machine has no CUDA device", remedy="Use --device cpu.")
     return device
