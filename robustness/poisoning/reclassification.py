@@ -31,6 +31,11 @@ UNLEARNT = 0.2
 ERROR = 0.05
 ON_THE_WAY = 0.3
 """Share of the way from the rest of a class to a group from which samples are excluded with it."""
+PURE = 0.95
+"""Bound from which all who are judged in a group are flagged, with the bound as confidence.
+
+Among many poisoned images some look like the class they are labelled as.
+"""
 MOST_OF_A_CLASS = 0.8
 """Share of a class that may be excluded: what is left has to teach the class."""
 
@@ -88,11 +93,20 @@ def reclassify(
     judgements = tuple(
         _judge(group, explained, share, error=ERROR / len(circles)) for group, _ in circles
     )
-    guilty = _union(
-        [places for (_, places), found in zip(circles, judgements, strict=True) if found.confirmed],
-        len(evidence),
-    )
-    return Verdicts(judgements, guilty & alien & (probability < LEARNT), 1 - probability)
+    confirmed = [
+        (found, places)
+        for (_, places), found in zip(circles, judgements, strict=True)
+        if found.confirmed
+    ]
+    guilty = _union([places for _, places in confirmed], len(evidence))
+    poisoned = guilty & alien & (probability < LEARNT)
+    confidence = 1 - probability
+    for found, _ in confirmed:
+        if found.bound >= PURE:
+            core = found.group.core
+            poisoned[core] = True
+            confidence[core] = np.maximum(confidence[core], found.bound)
+    return Verdicts(judgements, poisoned, confidence)
 
 
 def _judge(group: Group, explained: Mask, share: float, error: float) -> Judgement:

@@ -29,7 +29,7 @@ from torchkeep.data import ImageSet
 
 SHARES = (0.01, 0.05, 0.1)
 SEEDS = (0, 1, 2)
-OTHER_SHARES = (0.01, 0.05)
+FLIPPED = (0.01, 0.05)
 CLASSES = 10
 PROXY_SEED = 1000
 
@@ -107,13 +107,13 @@ def plans(*, every_share: bool) -> list[Plan]:
     seeds = SEEDS if every_share else SEEDS[:1]
     flips = [
         Plan(attack=Attack.LABEL_FLIPS, share=share, seed=seed)
-        for share, seed in product(OTHER_SHARES, seeds)
+        for share, seed in product(FLIPPED if every_share else FLIPPED[-1:], seeds)
     ]
     clean_label = [
-        Plan(attack=Attack.CLEAN_LABEL, trigger=Trigger.PATTERN, share=0.05, seed=seed)
+        Plan(attack=Attack.CLEAN_LABEL, trigger=Trigger.IMAGE, share=0.05, seed=seed)
         for seed in seeds
     ]
-    clean = [Plan(attack=Attack.NONE, share=0, seed=seed) for seed in SEEDS]
+    clean = [Plan(attack=Attack.NONE, share=0, seed=seed) for seed in seeds]
     return [*backdoors, *flips, *clean_label, *clean]
 
 

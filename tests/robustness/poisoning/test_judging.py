@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 
 from robustness.poisoning.duplicates import find_duplicates
 from robustness.poisoning.evidence import Evidence
+from robustness.poisoning.group import Group, Reason
 from robustness.poisoning.label_disagreement import label_disagreement
 from robustness.poisoning.neighbours import Neighbours, find_neighbours
+from robustness.poisoning.reclassification import reclassify
 from tests.conftest import quiet
 from tests.robustness.poisoning.evidence import CLASSES, draw
+from torchkeep.architectures import Classifier
+from torchkeep.data import ImageSet
 
 
 def unsure(evidence: Evidence, seed: int = 0) -> Evidence:
@@ -121,3 +125,27 @@ def test_images_without_copies_contradict_nothing() -> None:
     found = find_duplicates(images, labels, find_neighbours(images, labels, 3, 0, quiet))
     assert (found.exact, found.near) == (0, 0)
     assert not found.conflicting.any()
+
+
+class Refuser:
+    """A learner that must not be asked."""
+
+    def __call__(self, images: ImageSet, *, seed: int, step: str) -> Classifier:
+        raise AssertionError("a training that nobody needs")
+
+
+def test_without_suspects_nothing_is_trained() -> None:
+    evidence = draw().evidence
+    images = some_images(len(evidence))
+    found = reclassify([], images, evidence, Refuser(), share=0.6, seed=0)
+    assert found.judgements == ()
+    assert not found.poisoned.any()
+
+
+def test_a_group_that_leaves_nothing_of_its_class_is_not_judged() -> None:
+    evidence = draw().evidence
+    everybody = evidence.of_class(0)
+    group = Group(Reason.ACTIVATION_CLUSTER, 0, everybody, everybody, 1.0)
+    images = some_images(len(evidence))
+    found = reclassify([group], images, evidence, Refuser(), share=0.6, seed=0)
+    assert found.judgements == ()
