@@ -61,9 +61,11 @@ class Material:
         return self.index.to_json() if self.index else None
 
     def require_scanned(self, *, told: bool) -> None:
-        """Refuse third-party data that nobody has scanned for poison, unless `told` to take it."""
-        if self.index is None:  # an index comes of a scan
-            require_scanned(self.dataset, told=told)
+        """Refuse third-party data that nobody has scanned for poison, unless `told` to take it.
+
+        An index alone is no proof of a scan: what it leaves was noted where the scan was made.
+        """
+        require_scanned(self.dataset, told=told)
 
     def archive(self, home: Home, artifact: ModelArtifact) -> None:
         """Keep what a version was trained on: which images, and the hash of each."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,9 @@ def test_images_left_out_are_not_trained_on_and_are_on_record(
     index = CleanedIndex(whole["dataset"]["digest"], total, (1, 5, 9))
     index.write(tmp_path / "index.json")
     cleaned = order(data=str(own_data), name="own", version="1.1", index=tmp_path / "index.json")
-    artifact = carry_out_alone(cleaned, home, quiet)
+    with pytest.raises(DataError, match="not scanned"):  # an index of one's own is no scan
+        carry_out_alone(cleaned, home, quiet)
+    artifact = carry_out_alone(replace(cleaned, unscanned=True), home, quiet)
     record = artifact.manifest.train_record["dataset"]
     counts = record["splits"]["counts"]
     assert sum(counts.values()) - counts["test"] == total - 3
