@@ -169,6 +169,7 @@ def test_own_data_goes_all_the_way(project: Project, digits: Splits) -> None:
     np.savez(project.folder / "own.npz", **arrays, **labels)
     own = str(project.folder / "own.npz")
     words = ("--recipe", "digits-quick", "--data", own, "--name", "own", "--version", "1.1")
+    words += ("--unscanned",)
     artifact = project.json("train", *words, "--out", "own-model", "--epochs", "8")["artifact"]
     project.json("fit-detectors", artifact, "--target-fpr", "0.02")
     up = project.json("up", "--artifact", artifact)
