@@ -51,13 +51,3 @@ class FastAT(Adversarial):
             steps=steps,
         )
         return (attacked,)
-
-    def loss(
-        self,
-        model: Classifier,
-        prepared: tuple[Tensor, ...],
-        labels: Tensor,
-        threat: ThreatModel,
-        done: float,
-    ) -> Tensor:
-        return F.cross_entropy(model(prepared[0]), labels)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
 from torch import Tensor
 
 from torchkeep.architectures import Classifier
@@ -42,13 +41,3 @@ class GaussianNoise(Objective):
             images.shape, generator=moment.generator, device=moment.generator.device
         )
         return (images + self.sigma * noise.to(images),)
-
-    def loss(
-        self,
-        model: Classifier,
-        prepared: tuple[Tensor, ...],
-        labels: Tensor,
-        threat: ThreatModel,
-        done: float,
-    ) -> Tensor:
-        return F.cross_entropy(model(prepared[0]), labels)

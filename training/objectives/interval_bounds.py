@@ -12,7 +12,7 @@ from robustness.interval_bounds import worst_logits
 from torchkeep.architectures import Classifier
 from torchkeep.errors import SettingsError
 from torchkeep.threat_model import ThreatModel
-from training.objectives.objective import Moment, Objective
+from training.objectives.objective import Objective
 from training.schedule import ramp
 
 
@@ -38,16 +38,6 @@ class IntervalBounds(Objective):
             raise SettingsError(
                 "interval bounds need kappa in 0..1 and 0 <= natural_until < ramp_until < 1"
             )
-
-    def prepare(
-        self,
-        model: Classifier,
-        images: Tensor,
-        labels: Tensor,
-        threat: ThreatModel,
-        moment: Moment,
-    ) -> tuple[Tensor, ...]:
-        return (images,)
 
     def loss(
         self,

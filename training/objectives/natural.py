@@ -11,7 +11,7 @@ from torch import Tensor
 from torchkeep.architectures import Classifier
 from torchkeep.errors import SettingsError
 from torchkeep.threat_model import ThreatModel
-from training.objectives.objective import Moment, Objective
+from training.objectives.objective import Objective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,16 +27,6 @@ class Natural(Objective):
             raise SettingsError(
                 f"label_smoothing is {self.label_smoothing}", remedy="Give 0 to below 1."
             )
-
-    def prepare(
-        self,
-        model: Classifier,
-        images: Tensor,
-        labels: Tensor,
-        threat: ThreatModel,
-        moment: Moment,
-    ) -> tuple[Tensor, ...]:
-        return (images,)
 
     def loss(
         self,

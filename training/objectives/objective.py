@@ -5,11 +5,11 @@ Shapes: B batch, C H W an image; pixels are in 0..1.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
 from torch import Tensor
 
 from torchkeep.architectures import Classifier
@@ -29,13 +29,12 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Objective(ABC):
+class Objective:
     """Numbers of an objective and what it does with a batch; one name, one paper."""
 
     kind: ClassVar[str]
     source: ClassVar[str]
 
-    @abstractmethod
     def prepare(
         self,
         model: Classifier,
@@ -46,10 +45,10 @@ class Objective(ABC):
     ) -> tuple[Tensor, ...]:
         """Return what `loss` needs beside the labels, for example attacked twins of the images.
 
-        `model` is the network itself, on this process alone.
+        `model` is the network itself, on this process alone. By default the images as they are.
         """
+        return (images,)
 
-    @abstractmethod
     def loss(
         self,
         model: Classifier,
@@ -58,7 +57,11 @@ class Objective(ABC):
         threat: ThreatModel,
         done: float,
     ) -> Tensor:
-        """Return the mean loss of the batch; its gradients are those of the training."""
+        """Return the mean loss of the batch; its gradients are those of the training.
+
+        By default the cross-entropy of what was prepared.
+        """
+        return F.cross_entropy(model(prepared[0]), labels)
 
     def attack_steps(self, extra: int) -> int:
         """Return how many attack steps a batch meets; 0 where it meets none."""

@@ -46,13 +46,3 @@ class PGDAT(Adversarial):
                 steps=self.attack_steps(moment.extra_steps),
             )
         return (attacked,)
-
-    def loss(
-        self,
-        model: Classifier,
-        prepared: tuple[Tensor, ...],
-        labels: Tensor,
-        threat: ThreatModel,
-        done: float,
-    ) -> Tensor:
-        return F.cross_entropy(model(prepared[0]), labels)
