@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from robustness.art_library import prepare
+from robustness.attacks.pgd import PGD
 from robustness.calibration import Threshold, allowed_exceedances, calibrate_threshold
 from robustness.fusion import Fusion
 from robustness.heads import ActivationHead, DetectorHead, SubsetScanHead
-from robustness.pgd import PGD
 from robustness.screened_model import (
     FUSED_SCORES_B,
     HEAD_SCORES_A,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustness.interval_bounds import certified
-from robustness.pgd import PGD
+from robustness.attacks.pgd import PGD
 from torchkeep.architectures import Classifier
 from torchkeep.artifact import Manifest
 from torchkeep.errors import ArtifactError

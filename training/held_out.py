@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustness.interval_bounds import certified
-from robustness.pgd import PGD
+from robustness.attacks.pgd import PGD
 from torchkeep.architectures import Classifier
 from training.config import TrainConfig, WatchKind
 from training.distributed import World

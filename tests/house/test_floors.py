@@ -56,7 +56,7 @@ def folder_exists(folder: str) -> bool:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("torchkeep.data.mnist", "import robustness.pgd"),
+        ("torchkeep.data.mnist", "import robustness.attacks.pgd"),
         ("torchkeep.data.mnist", "from torchkeep import cli"),
         ("torchkeep.schema", "from torchkeep.cli.main import main"),
         ("release.server", "from torchkeep.cli import up"),

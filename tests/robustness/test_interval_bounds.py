@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from robustness.interval_bounds import certified, image_box, propagate, worst_logits
-from robustness.pgd import PGD
+from robustness.attacks.pgd import PGD
 from torchkeep.architectures import Classifier, Normalise, build
 from torchkeep.errors import SettingsError
 from torchkeep.image_shape import ImageShape

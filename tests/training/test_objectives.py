@@ -17,8 +17,8 @@ from torch.distributions import Categorical, kl_divergence
 from torch.nn.functional import cross_entropy
 
 from robustness.interval_bounds import worst_logits
-from robustness.perturbation import distances, random_start
-from robustness.pgd import PGD
+from robustness.attacks.perturbation import distances, random_start
+from robustness.attacks.pgd import PGD
 from torchkeep.architectures import Classifier, build
 from torchkeep.errors import SettingsError
 from torchkeep.image_shape import ImageShape

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from robustness.perturbation import ascent_direction, project
+from robustness.attacks.perturbation import ascent_direction, project
 from torchkeep.threat_model import ThreatModel
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
 from torch import Tensor
 
-from robustness.perturbation import random_start
+from robustness.attacks.perturbation import random_start
 from torchkeep.architectures import Classifier
 from torchkeep.threat_model import ThreatModel
 from training.modes import evaluating

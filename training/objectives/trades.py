@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
 from torch import Tensor
 
-from robustness.perturbation import project
+from robustness.attacks.perturbation import project
 from torchkeep.architectures import Classifier
 from torchkeep.errors import SettingsError
 from torchkeep.threat_model import ThreatModel

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustness.attack import Attack
-from robustness.perturbation import ascent_direction, distances, project, random_start
-from robustness.pgd import PGD
+from robustness.attacks.attack import Attack
+from robustness.attacks.perturbation import ascent_direction, distances, project, random_start
+from robustness.attacks.pgd import PGD
 from torchkeep.errors import SettingsError, TorchkeepError
 from torchkeep.threat_model import Epsilon, Norm, ThreatModel
 
@@ -60,7 +60,9 @@ def test_a_step_has_length_one_and_a_zero_gradient_is_no_nan(norm: Norm) -> None
 def test_pgd_fools_a_linear_model_and_reports_it_truly(norm: Norm) -> None:
     model, clean = linear_model(), images(64)
     labels = model(clean).argmax(1)
-    threat = ThreatModel(norm=norm, eps=Epsilon(0.5 if norm is Norm.LINF else 3.0))
+    threat = ThreatModel(
+        norm=norm, eps=Epsilon({Norm.LINF: 0.5, Norm.L2: 3.0, Norm.L1: 12.0}[norm])
+    )
     result = PGD(threat=threat, steps=20, step_size=threat.eps / 5)(model, clean, labels)
     assert torch.equal(result.successful, model(result.images).argmax(1) != labels)
     assert result.successful.float().mean() > 0.9

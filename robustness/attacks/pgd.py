@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
 from torch import Tensor, nn
 
-from robustness.attack import Attack
-from robustness.perturbation import ascent_direction, project, random_start
+from robustness.attacks.attack import Attack
+from robustness.attacks.perturbation import ascent_direction, project, random_start
 from torchkeep.errors import SettingsError
 from torchkeep.threat_model import ThreatModel
 
