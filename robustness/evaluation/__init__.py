@@ -1,0 +1,1 @@
+"""Evaluation of an artifact: attacks in blocks, checks before belief, one report."""
