@@ -39,14 +39,19 @@ def random_noise(images: Tensor, threat: ThreatModel, generator: torch.Generator
 
 
 def ascent_direction(gradient: Tensor, norm: Norm) -> Tensor:
-    """Return the unit step that raises the loss most: sign, gradient over length, or one pixel."""
+    """Return a step of length 1 that raises the loss: the sign, or the gradient over its length.
+
+    In L1 the steepest one moves a single pixel, which soon is at its end: the step moves those with
+    the largest gradients alike, a hundredth, but 10 at least (Tramèr and Boneh 2019, section 3.2).
+    """
     if norm is Norm.LINF:
         return gradient.sign()
     if norm is Norm.L2:
         return gradient / _lengths(gradient, norm).clamp_min(_TINY)
     flat = gradient.flatten(1)
-    largest = flat.abs().argmax(1, keepdim=True)
-    step = torch.zeros_like(flat).scatter_(1, largest, flat.gather(1, largest).sign())
+    moved = min(flat.shape[1], max(10, flat.shape[1] // 100))
+    largest = flat.abs().topk(moved, dim=1).indices
+    step = torch.zeros_like(flat).scatter_(1, largest, flat.gather(1, largest).sign() / moved)
     return step.view_as(gradient)
 
 

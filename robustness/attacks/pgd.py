@@ -20,13 +20,15 @@ class PGD(Attack):
     """`restarts` random starts of `steps` steps of length `step_size` on the cross-entropy.
 
     Of each image the start with the highest loss is kept, a successful one before all others; an
-    image that is fooled is not attacked again.
+    image that is fooled is not attacked again. Without `random_start` a start is the image itself:
+    one step of length eps is then the fast gradient sign method (Goodfellow et al. 2015).
     """
 
     threat: ThreatModel
     steps: int
     step_size: float
     restarts: int = 1
+    random_start: bool = True
     seed: int = 0
     batch_size: int = 500
 
@@ -65,7 +67,9 @@ class PGD(Attack):
     def _one_start(
         self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> Tensor:
-        perturbation = random_start(images, self.threat, generator)
+        perturbation = torch.zeros_like(images)
+        if self.random_start:
+            perturbation = random_start(images, self.threat, generator)
         for _ in range(self.steps):
             perturbation.requires_grad_()
             with torch.enable_grad():
