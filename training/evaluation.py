@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustness.interval_bounds import certified
 from robustness.attacks.pgd import PGD
+from robustness.certification.interval_bounds import certified
 from torchkeep.architectures import Classifier
 from torchkeep.artifact import Manifest
 from torchkeep.errors import ArtifactError

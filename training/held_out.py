@@ -12,8 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from robustness.interval_bounds import certified
 from robustness.attacks.pgd import PGD
+from robustness.certification.interval_bounds import certified
 from torchkeep.architectures import Classifier
 from training.config import TrainConfig, WatchKind
 from training.distributed import World

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from robustness.art_library import prepare
-from robustness.interval_bounds import image_box, propagate, worst_logits
+from robustness.certification.interval_bounds import image_box, propagate, worst_logits
 from robustness.attacks.pgd import PGD
 from torchkeep.architectures import Classifier, build
 from torchkeep.data import ImageSet, Splits

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 from torch.nn.functional import cross_entropy
 
-from robustness.interval_bounds import worst_logits
+from robustness.certification.interval_bounds import worst_logits
 from robustness.attacks.perturbation import distances, random_start
 from robustness.attacks.pgd import PGD
 from torchkeep.architectures import Classifier, build

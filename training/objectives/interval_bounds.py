@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
 from torch import Tensor
 
-from robustness.interval_bounds import worst_logits
+from robustness.certification.interval_bounds import worst_logits
 from torchkeep.architectures import Classifier
 from torchkeep.errors import SettingsError
 from torchkeep.threat_model import ThreatModel

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from robustness.interval_bounds import certified, image_box, propagate, worst_logits
 from robustness.attacks.pgd import PGD
+from robustness.certification.interval_bounds import certified, image_box, propagate, worst_logits
 from torchkeep.architectures import Classifier, Normalise, build
 from torchkeep.errors import SettingsError
 from torchkeep.image_shape import ImageShape

@@ -1,0 +1,1 @@
+"""Certification: what no attack can change, proved by bounds or by smoothing."""
