@@ -1,4 +1,4 @@
-"""The served model: classifier and detector heads in one forward pass.
+"""The served model: preprocessing, classifier and detector heads in one forward pass.
 
 Shapes: B batch, C H W an image, K classes, S heads, E embedding dimensions.
 """
@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from robustness.calibration import conformal_p_values
 from robustness.fusion import Fusion
 from robustness.heads import DetectorHead, build_head
+from robustness.preprocessing import Preprocessing, build_preprocessing
+from robustness.second_look import NAME as SECOND_LOOK
+from robustness.second_look import SecondLook, build_second_look
 from torchkeep.architectures import Classifier, build
 from torchkeep.artifact import MODEL, SCREENING, ModelArtifact
 from torchkeep.errors import ArtifactError
@@ -47,7 +50,8 @@ class ScreenedModel(nn.Module):
     """Classifier, detector heads, their fusion and its threshold as one module.
 
     `fused_scores` (n) are those of clean images (split B); a score above `threshold` is suspicious.
-    Without heads nothing is: the score is 0 and the p-value 1.
+    Without heads nothing is: the score is 0 and the p-value 1. A `second_look` counts as the last
+    head; None is without one.
     """
 
     fused_scores: Tensor
@@ -65,11 +69,16 @@ class ScreenedModel(nn.Module):
         calibration_id: str,
         classes: Sequence[str],
         input_shape: tuple[int, int, int],
+        preprocessing: Preprocessing | None = None,
+        second_look: SecondLook | None = None,
     ) -> None:
         super().__init__()
+        self.preprocessing = preprocessing
+        self.second_look = second_look
         self.classifier = classifier
         self.heads = nn.ModuleList(head for _, head in heads)
-        self.head_names = tuple(name for name, _ in heads)
+        looks = () if second_look is None else (SECOND_LOOK,)
+        self.head_names = (*(name for name, _ in heads), *looks)
         self.fusion = fusion
         self.register_buffer("fused_scores", fused_scores.sort().values)
         self.register_buffer("projection", projection)  # F E
@@ -90,6 +99,8 @@ class ScreenedModel(nn.Module):
         B C H W in 0..1 to B (K + E + 2 + S): probabilities, embedding, score, p-value, head
         p-values. What is not finite on the way makes a value of its row not finite.
         """
+        if self.preprocessing is not None:
+            images = self.preprocessing.stand_in(images)
         activations, logits = self.classifier.activations(images)
         features = activations[:, -self.projection.shape[0] :]
         parts = [logits.softmax(1), features @ self.projection]
@@ -98,6 +109,9 @@ class ScreenedModel(nn.Module):
         else:
             raw = torch.stack([head.score(activations, logits) for head in self.typed_heads()])
             p_values, fused = self.fusion(raw)
+            if self.second_look is not None:
+                p_look, fused = self.second_look(images, logits, fused)
+                p_values = torch.cat([p_values, p_look[None]])
             p_fused = conformal_p_values(fused, self.fused_scores)
             verdict = [fused[:, None], p_fused[:, None], p_values.T]
         return torch.cat(parts + verdict, dim=1)
@@ -106,7 +120,8 @@ class ScreenedModel(nn.Module):
     def screen(self, images: NDArray[np.uint8] | NDArray[np.float32]) -> ScreenedBatch:
         """Predict and screen B C H W images: uint8 in 0..255 or float32 in 0..1.
 
-        One forward pass and one copy from device to host.
+        One forward pass, with a second look another of the few it looks at, and one copy from
+        device to host.
         """
         tensor = torch.from_numpy(images).to(self.device)
         if tensor.dtype == torch.uint8:
@@ -179,6 +194,8 @@ def load_screened_model(artifact: ModelArtifact, device: torch.device | str) -> 
             calibration_id=str(calibration["id"]),
             classes=manifest.classes,
             input_shape=manifest.input.chw,
+            preprocessing=_load_preprocessing(manifest.screening),
+            second_look=_load_second_look(manifest.screening, tensors, classifier),
         )
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{artifact.path}: its screening lacks {error}") from error
@@ -212,6 +229,21 @@ def _load_head(
     return raw["name"], head
 
 
+def _load_preprocessing(screening: Mapping[str, Any]) -> Preprocessing | None:
+    """Return what goes before the classifier; artifacts without the entry have none."""
+    raw = screening.get("preprocessing")
+    return None if raw is None else build_preprocessing(raw["kind"], raw["options"])
+
+
+def _load_second_look(
+    screening: Mapping[str, Any], tensors: Mapping[str, Tensor], classifier: Classifier
+) -> SecondLook | None:
+    """Return the second look; artifacts without the entry have none."""
+    if SECOND_LOOK not in screening:
+        return None
+    return build_second_look(screening[SECOND_LOOK], tensors[SECOND_LOOK], classifier)
+
+
 def _check_shapes(
     tensors: dict[str, Tensor], heads: int, features: int, artifact: ModelArtifact
 ) -> None:
@@ -221,6 +253,8 @@ def _check_shapes(
         FUSED_SCORES_B: (None,),
         PROJECTION: (features, EMBEDDING_DIMS),
     }
+    if SECOND_LOOK in (artifact.manifest.screening or {}):
+        wanted[SECOND_LOOK] = (None,)
     for name, sides in wanted.items():
         tensor = tensors[name]
         alike = tensor.ndim == len(sides) and all(

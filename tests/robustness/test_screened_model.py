@@ -13,6 +13,7 @@ import torch
 from robustness.calibration import allowed_exceedances
 from robustness.detection_metrics import auroc
 from robustness.fitting import DetectorConfig, fit_detectors, to_unit
+from robustness.preprocessing import parse
 from robustness.screened_model import ScreenedModel, load_classifier, load_screened_model
 from torchkeep.artifact import MODEL, ModelArtifact
 from torchkeep.data import Splits
@@ -235,3 +236,46 @@ def test_calibration_that_does_not_fit_is_refused(
     damaged = copy_of(digits_artifact, tmp_path / "a").with_screening(screening, tensors)
     with pytest.raises(ArtifactError, match=f"{name} is"):
         load_screened_model(damaged, CPU)
+
+
+@pytest.mark.parametrize("written", ["bits:2", "tv:0.1"])
+def test_preprocessing_is_served_and_calibrated_on(
+    digits_artifact: ModelArtifact, digits: Splits, tmp_path: Path, written: str
+) -> None:
+    config = replace(QUICK, preprocessing=written, fit_images=60, background_images=60)
+    fitted = fit_detectors(copy_of(digits_artifact, tmp_path / "a"), digits, config, CPU, quiet)
+    served = load_screened_model(ModelArtifact.load(tmp_path / "a"), CPU)
+    assert served.preprocessing is not None
+    images = to_unit(digits.test)[:50]
+    expected = load_classifier(fitted)(parse(written)(images)).softmax(1)
+    batch = served.screen(images.numpy())
+    assert np.allclose(batch.probabilities, expected.detach().numpy(), atol=1e-5)
+    calibration = dict(fitted.manifest.screening or {})["calibration"]
+    above = served.screen(digits.calibration_b.images).suspicious.sum()
+    assert above == calibration["exceedances"]
+    spoilt = images.clone()
+    spoilt[1] = float("nan")
+    assert served.screen(spoilt.numpy()).failed.tolist() == [False, True, *[False] * 48]
+
+
+def test_an_artifact_without_preprocessing_has_none_and_says_nothing_of_it(
+    digits_artifact: ModelArtifact, screened: ScreenedModel
+) -> None:
+    assert "preprocessing" not in dict(digits_artifact.manifest.screening or {})
+    assert screened.preprocessing is None
+
+
+@pytest.mark.parametrize("raw", [7, [], {}, {"kind": "jpeg"}, {"kind": "x", "options": {}}])
+def test_preprocessing_that_does_not_exist_is_refused(
+    digits_artifact: ModelArtifact, tmp_path: Path, raw: object
+) -> None:
+    damaged = rewritten(
+        digits_artifact, tmp_path / "a", lambda screening: screening.update(preprocessing=raw)
+    )
+    with pytest.raises(ArtifactError):
+        load_screened_model(damaged, CPU)
+
+
+def test_preprocessing_that_cannot_be_parsed_is_refused_before_any_work() -> None:
+    with pytest.raises(SettingsError, match="Write jpeg:75"):
+        DetectorConfig(preprocessing="blur:3")

@@ -23,6 +23,14 @@ def fit_detectors(
     ] = 0.01,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="Device that will serve: cpu or cuda.")] = "cpu",
+    preprocess: Annotated[
+        str | None,
+        typer.Option(help="What goes before the network: jpeg:75, bits:4, median:3 or tv:0.1."),
+    ] = None,
+    second_look: Annotated[
+        float,
+        typer.Option(help="Share of images, the most suspicious, to look at again; 0 for none."),
+    ] = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Fit detectors on clean and attacked training images and calibrate their threshold.
@@ -35,6 +43,10 @@ def fit_detectors(
 
         torchkeep fit-detectors .torchkeep/artifacts/mnist-1.0 --target-fpr 0.005
 
+        torchkeep fit-detectors .torchkeep/artifacts/mnist-1.0 --preprocess jpeg:75
+
+        torchkeep fit-detectors .torchkeep/artifacts/mnist-1.0 --second-look 0.05
+
     """
     from robustness.fitting import DetectorConfig
     from torchkeep.artifact import ModelArtifact
@@ -42,7 +54,9 @@ def fit_detectors(
 
     model = ModelArtifact.load(artifact)
     splits = recorded_splits(model, data)
-    config = DetectorConfig(target_fpr=target_fpr, seed=seed)
+    config = DetectorConfig(
+        target_fpr=target_fpr, seed=seed, preprocessing=preprocess, second_look=second_look
+    )
     with progress() as report:
         model = fitted(model, splits, config, torch_device(device), report)
     calibration = dict(model.manifest.screening or {})["calibration"]

@@ -93,7 +93,9 @@ def fitted(
 
     screening = artifact.manifest.screening
     if screening is not None:
-        same_config = screening["fitted_with"] == orjson.loads(orjson.dumps(asdict(config)))
+        usual = asdict(type(config)())  # what a record of an older version does not name
+        fitted_with = orjson.loads(orjson.dumps(usual)) | screening["fitted_with"]
+        same_config = fitted_with == orjson.loads(orjson.dumps(asdict(config)))
         if same_config and screening["calibration"]["device_type"] == device.type:
             return artifact
     return fit_detectors(artifact, splits, config, device, report)
