@@ -16,7 +16,7 @@ CPU_HINT = No NVIDIA GPU is seen here: the CPU build of torch is a tenth of the 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up down dev test test-training test-long lint types format constraints clean
+.PHONY: help up down dev browser test test-training test-long lint types format constraints clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,9 @@ down: ## Stop what `make up` started
 	@if [ -x $(BIN)/torchkeep ]; then $(BIN)/torchkeep down; else echo 'Nothing is installed here, so nothing runs.'; fi
 
 dev: $(VENV)/.installed-dev ## Install what the tests need, too
+
+browser: ## Install the headless browser that some tests need (Debian, as root)
+	@scripts/install-debian-packages
 
 test: $(VENV)/.installed-dev ## Run all tests that take less than minutes
 	@$(BIN)/python run-tests.py -m 'not long' $(TEST_ARGS)

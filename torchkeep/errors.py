@@ -7,6 +7,8 @@ TorchkeepError            exit code 1: a fault of ours
 │   ├── ArtifactError     a model artifact or archive that may not be used
 │   ├── TrainingError     a training that must not go on: exit code 3 from every process
 │   ├── TrainingPausedError   time is up, the training can go on: exit code 4
+│   ├── EvaluationPausedError   time is up, the evaluation can go on: exit code 4
+│   ├── RequirementError  a figure is not as good as was required: exit code 5
 │   ├── ServerError       TorchServe could not be started, reached or stopped
 │   ├── RequestError      the server answered a request with a refusal
 │   └── KeyFileError      a file with a secret key (torchkeep/keys.py)
@@ -72,6 +74,18 @@ class TrainingPausedError(UserError):
     """A training that stopped at a checkpoint because its time was up; it can go on."""
 
     exit_code = 4
+
+
+class EvaluationPausedError(UserError):
+    """An evaluation whose time was up; what is finished is kept, and it can go on."""
+
+    exit_code = 4
+
+
+class RequirementError(UserError):
+    """A figure that is not as good as was required of it."""
+
+    exit_code = 5
 
 
 class ServerError(UserError):

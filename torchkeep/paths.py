@@ -34,6 +34,11 @@ class Home:
         return self.root / "runs"
 
     @property
+    def evaluations(self) -> Path:
+        """What attacks did to each test image, and the reports of it; one folder an evaluation."""
+        return self.root / "evaluations"
+
+    @property
     def request_log(self) -> Path:
         """Segments of the request log."""
         return self.root / "request-log"

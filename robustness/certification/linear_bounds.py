@@ -23,7 +23,7 @@ from torchkeep.architectures import Classifier, Normalise
 from torchkeep.errors import SettingsError
 
 SLACK = 1e-4
-"""A margin must be larger than this share of the bounds it is made of."""
+"""A margin must be larger than this share of the image's largest logit."""
 PART = 20
 """Images at a time; few, because a hidden value is bounded if any of them leaves it undecided."""
 ROWS = 512
@@ -150,16 +150,19 @@ def _conv2d(layer: nn.Conv2d, box: Box, lines: _Lines) -> _Lines:
     offsets = lines.offsets
     if layer.bias is not None:
         offsets = offsets + lines.slopes.sum((3, 4)) @ layer.bias
+    left, right, top, bottom = layer._reversed_padding_repeated_twice  # also of "same", "valid"
+    channels, height, width = box[0].shape[1:]
     back = conv2d_input(  # type: ignore[no-untyped-call]
-        (batch * rows, *box[0].shape[1:]),
+        (batch * rows, channels, height + top + bottom, width + left + right),
         layer.weight,
         lines.slopes.flatten(0, 1),
         layer.stride,
-        layer.padding,
+        0,
         layer.dilation,
         layer.groups,
     )
-    return _Lines(back.view(batch, rows, *back.shape[1:]), offsets)
+    back = back[..., top : top + height, left : left + width]
+    return _Lines(back.reshape(batch, rows, channels, height, width), offsets)
 
 
 def _relu(layer: nn.ReLU, box: Box, lines: _Lines) -> _Lines:

@@ -28,7 +28,7 @@ class Smoothing:
     selection: int = 100
     draws: int = 10_000
     alpha: float = 0.001
-    batch: int = 2_000
+    batch: int = 500
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma < float("inf") or not 0 < self.alpha < 1:

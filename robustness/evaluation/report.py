@@ -233,6 +233,11 @@ class RobustnessReport:
         """Return the report as JSON bytes, indented."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
+    def to_plain(self) -> dict[str, Any]:
+        """Return the report as plain JSON values."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
     @classmethod
     def from_json(cls, content: bytes, path: object) -> RobustnessReport:
         """Read what `to_json` wrote; `path` is named in errors.

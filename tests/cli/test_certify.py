@@ -8,10 +8,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.conftest import quiet
 from torchkeep.artifact import ModelArtifact
+from torchkeep.errors import SettingsError
 
 pytestmark = pytest.mark.timeout(200)
 
@@ -57,22 +60,36 @@ def test_smoothing_finds_radii_by_itself(digits_artifact: ModelArtifact, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("ordered", "told"),
     [
-        (("--eps", "1.5"), "up to 1"),
-        (("--eps", "0"), "above 0"),
-        (("-n", "100000"), "Give -n up to"),
-        (("--method", "magic"), "interval, linear or smoothing"),
-        (("--method", "smoothing", "--eps", "0.1"), "Leave out --eps"),
-        (("--sigma", "-1"), "sigma above 0"),
+        ({"radii": (1.5,)}, "up to 1"),
+        ({"radii": (0.0,)}, "above 0"),
+        ({"images": 100_000}, "Give -n up to"),
+        ({"method": "magic"}, "interval, linear or smoothing"),
+        ({"method": "smoothing", "radii": (0.1,)}, "Leave out --eps"),
+        ({"sigma": -1.0}, "sigma above 0"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(
-    words: tuple[str, ...], told: str, digits_artifact: ModelArtifact, tmp_path: Path
+def test_what_cannot_be_done_is_refused(
+    ordered: dict[str, Any],
+    told: str,
+    digits_artifact: ModelArtifact,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    result = certify(digits_artifact, tmp_path, *words)
+    from torchkeep.cli.certification import Order, run
+
+    monkeypatch.setenv("TORCHKEEP_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCHKEEP_DATA_DIRECTORY", str(tmp_path / "data"))
+    with pytest.raises(SettingsError) as refused:
+        run(Order(artifact=digits_artifact.path, **ordered), quiet)
+    assert told in str(refused.value)
+
+
+def test_a_refusal_is_one_line_and_exit_code_2(
+    digits_artifact: ModelArtifact, tmp_path: Path
+) -> None:
+    result = certify(digits_artifact, tmp_path, "--eps", "2")
     assert result.returncode == 2
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
-    assert len(lines) == 1
-    assert told in lines[0]
+    assert result.stderr.count("error:") == 1
     assert "Traceback" not in result.stderr

@@ -66,7 +66,7 @@ def recorded_make(tmp_path: Path) -> Path:
     script.write_bytes((ROOT / ".ci" / "run").read_bytes())
     script.chmod(0o755)
     (tmp_path / "Makefile").write_text(
-        "lint types test:\n\t@echo $@ CI=$$CI stdin=$$(cat | wc -c); test $@ != '$(FAIL)'\n"
+        "lint types browser test:\n\t@echo $@ CI=$$CI stdin=$$(cat | wc -c); test $@ != '$(FAIL)'\n"
     )
     return script
 
@@ -82,11 +82,11 @@ def test_ci_checks_style_then_types_then_tests_without_a_terminal(recorded_make:
     result = run_ci(recorded_make)
     assert result.returncode == 0
     assert result.stdout.splitlines() == [
-        f"{target} CI=true stdin=0" for target in ("lint", "types", "test")
+        f"{target} CI=true stdin=0" for target in ("lint", "types", "browser", "test")
     ]
 
 
-@pytest.mark.parametrize("target", ["lint", "types", "test"])
+@pytest.mark.parametrize("target", ["lint", "types", "browser", "test"])
 def test_ci_fails_where_a_check_does(recorded_make: Path, target: str) -> None:
     result = run_ci(recorded_make, FAIL=target)
     assert result.returncode != 0

@@ -118,6 +118,16 @@ def distributions() -> Mapping[str, list[str]]:
     return metadata.packages_distributions()
 
 
+@cache
+def peers_own(module: str) -> frozenset[str]:
+    """Return what a peer of a cross-check may import: it runs in an environment of its own."""
+    path = ROOT.joinpath(*module.split(".")).parent / "requirements.txt"
+    if not module.startswith("tests.crosschecks.") or not module.endswith(".peer"):
+        return frozenset()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return frozenset(Requirement(line).name for line in lines if line and line[0] != "#")
+
+
 def undeclared(tree: ast.Module, module: str) -> set[str]:
     """Return the third-party packages that a module imports but pyproject.toml does not name."""
     ours = {folder.split(".")[0] for folder in FLOORS} | {"tests"}
@@ -125,6 +135,7 @@ def undeclared(tree: ast.Module, module: str) -> set[str]:
         *ours,
         *sys.stdlib_module_names,
         "google",
+        *peers_own(module),
     }
     return {
         root
@@ -137,6 +148,13 @@ def test_every_module_imports_only_declared_packages() -> None:
     files = python_files(*PACKAGES, "loadtests", "scripts", "tests")
     found = {module_name(path): undeclared(parse(path), module_name(path)) for path in files}
     assert {name: roots for name, roots in found.items() if roots} == {}
+
+
+def test_a_peer_pins_what_it_imports_for_itself() -> None:
+    peer = "tests.crosschecks.autoattack.peer"
+    assert undeclared(ast.parse("import pyautoattack"), peer) == set()
+    assert undeclared(ast.parse("import pyautoattack"), "torchkeep.x") == {"pyautoattack"}
+    assert undeclared(ast.parse("import requests"), peer) == {"requests"}
 
 
 def test_an_undeclared_import_is_found() -> None:

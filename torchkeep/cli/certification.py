@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,8 @@ def _method(order: Order, artifact: ModelArtifact, model: Classifier, images: Te
     """Return the method ordered, or the one that suits how the network was trained."""
     if order.method is None:
         noisy = "smoothing" in str(artifact.manifest.train_record.get("recipe", ""))
-        return SMOOTHING if noisy or not has_rules(model, images) else "linear"
+        suits = SMOOTHING if noisy or not has_rules(model, images) else "linear"
+        return _method(replace(order, method=suits), artifact, model, images)
     if order.method != SMOOTHING and order.method not in METHODS:
         raise SettingsError(
             f"no method {order.method!r}", remedy="Give interval, linear or smoothing."

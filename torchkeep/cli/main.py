@@ -9,13 +9,18 @@ import typer
 from rich.console import Console
 
 from torchkeep import __version__
+from torchkeep.cli.attack import attack
+from torchkeep.cli.certify import certify
+from torchkeep.cli.compare_reports import compare_reports
 from torchkeep.cli.data import data
 from torchkeep.cli.down import down
+from torchkeep.cli.evaluate import evaluate
 from torchkeep.cli.fit_detectors import fit_detectors
 from torchkeep.cli.import_ import import_
 from torchkeep.cli.learning_curve import learning_curve
 from torchkeep.cli.log import log
 from torchkeep.cli.package import package
+from torchkeep.cli.playground import playground
 from torchkeep.cli.predict import predict
 from torchkeep.cli.scan_poison import scan_poison
 from torchkeep.cli.screen_report import screen_report
@@ -39,6 +44,11 @@ VERBS: tuple[Callable[..., Any], ...] = (
     learning_curve,
     import_,
     fit_detectors,
+    evaluate,
+    attack,
+    certify,
+    compare_reports,
+    playground,
     training_set,
     package,
     token,

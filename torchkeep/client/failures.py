@@ -48,6 +48,7 @@ CRASHED: Final = "InternalServerException"
 NO_WORKER: Final = "has no worker to serve inference request"
 """What TorchServe says when its queue is full or no worker is up: 503, but INTERNAL over gRPC."""
 
+UNAVAILABLE: Final = "the server is unavailable"
 IS_IT_RUNNING: Final = "Is it running? `torchkeep up` starts one, `torchkeep status` shows it."
 
 
@@ -103,13 +104,20 @@ def of_rpc(code: str, details: str, address: object, request_id: str | None) -> 
     return _failure(code, kind, message, request_id)
 
 
+def is_throttle(error: UserError) -> bool:
+    """Whether the server answered that it is too busy, so that the same request may pass later."""
+    if isinstance(error, RequestError):
+        return error.code == "RESOURCE_EXHAUSTED"
+    return isinstance(error, ServerError) and error.message.startswith(UNAVAILABLE)
+
+
 def _failure(code: str, kind: str, message: str, request_id: str | None) -> UserError:
     """Make the failure that a status and the name of TorchServe's exception amount to."""
     code = TORCHSERVE_CODES.get(kind, code)
     if code == "UNAVAILABLE" and kind == CRASHED:
         code = "INTERNAL"
     if code == "UNAVAILABLE" or NO_WORKER in message:
-        return ServerError(f"the server is unavailable: {message}", remedy=IS_IT_RUNNING)
+        return ServerError(f"{UNAVAILABLE}: {message}", remedy=IS_IT_RUNNING)
     if code in ("PERMISSION_DENIED", "UNAUTHENTICATED"):
         message = f"the server refused the token, pass a current one ({message})"
     return RequestError(message, code=code, request_id=request_id)

@@ -29,11 +29,24 @@ def opened_image(
     caps.check_file(path)
     try:
         # Read whole, for from a file Pillow would allocate whatever length a chunk claims.
-        content = io.BytesIO(path.read_bytes())
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error.strerror}", "an image") from error
+    with opened_bytes(path, content, caps, formats) as image:
+        yield image
+
+
+@contextmanager
+def opened_bytes(
+    path: Path, content: bytes, caps: Caps, formats: tuple[str, ...] = FORMATS
+) -> Iterator[Image.Image]:
+    """Yield the image that `content` is, as `opened_image` does; `path` is only its name."""
+    caps.check_bytes(path, len(content))
+    try:
         with warnings.catch_warnings():
             # Pillow warns of a decompression bomb before our own cap can refuse it.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(content, formats=formats) as image:
+            with Image.open(io.BytesIO(content), formats=formats) as image:
                 caps.check_pixels(path, image.height, image.width)
                 yield image
     except DataError:

@@ -6,6 +6,7 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from torchkeep.render.plain import plain
@@ -20,6 +21,32 @@ class Picture(NamedTuple):
 
     png: bytes
     caption: str
+
+
+class Triple(NamedTuple):
+    """PNG files of an image before, after, and their difference, and what is to be read below."""
+
+    before: bytes
+    after: bytes
+    difference: bytes
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """A cell of a table with a bar behind it that is `share` (0..1) of its width."""
+
+    share: float
+    text: str
+
+
+class Tone(StrEnum):
+    """How a section is set off from the others."""
+
+    PLAIN = "plain"
+    GOOD = "good"
+    WARN = "warn"
+    BAD = "bad"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +81,32 @@ class Section:
     table: Table | None = None
     svg: str = ""
     images: Sequence[tuple[bytes, str]] = ()
+    triples: Sequence[Triple] = ()
+    tone: Tone = Tone.PLAIN
 
     def __post_init__(self) -> None:
         if self.svg and not self.svg.startswith("<svg"):
             raise ValueError(f"section {self.title!r}: the chart is no SVG element")
-        if any(not png.startswith(PNG_START) for png, _ in self.images):
+        pngs = [png for png, _ in self.images] + [
+            png for triple in self.triples for png in triple[:3]
+        ]
+        if any(not png.startswith(PNG_START) for png in pngs):
             raise ValueError(f"section {self.title!r}: a picture is no PNG file")
 
 
-def page(title: str, sections: Sequence[Section]) -> str:
-    """Return the page. Whatever is told in it is escaped, except charts."""
+def page(title: str, sections: Sequence[Section], *, contents: bool = False) -> str:
+    """Return the page; all that is told is escaped, except charts.
+
+    `contents` puts a table of contents below the first section.
+    """
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
     template = environment.from_string(TEMPLATE)
-    return template.render(title=plain(title), sections=[_section(part) for part in sections])
+    parts = [_section(part) for part in sections]
+    return template.render(title=plain(title), sections=parts, contents=contents)
 
 
 def _section(section: Section) -> Mapping[str, Any]:
@@ -82,7 +118,18 @@ def _section(section: Section) -> Mapping[str, Any]:
         "pictures": [
             {"address": _address(png), "caption": plain(caption)} for png, caption in section.images
         ],
+        "triples": [_triple(triple) for triple in section.triples],
+        "tone": section.tone.value,
     }
+
+
+def _triple(triple: Triple) -> Mapping[str, Any]:
+    names = ("before", "after", "difference")
+    pictures = [
+        {"address": _address(png), "name": name}
+        for png, name in zip(triple[:3], names, strict=True)
+    ]
+    return {"pictures": pictures, "caption": plain(triple.caption)}
 
 
 def _table(table: Table) -> Mapping[str, Any]:
@@ -93,6 +140,9 @@ def _table(table: Table) -> Mapping[str, Any]:
 
 
 def _cell(value: object) -> Mapping[str, Any]:
+    if isinstance(value, Heat):
+        width = round(100 * min(1.0, max(0.0, value.share)))
+        return {"text": plain(value.text), "number": True, "heat": width}
     if isinstance(value, int) and not isinstance(value, bool):
         return {"text": f"{value:,}", "number": True}
     if isinstance(value, float):

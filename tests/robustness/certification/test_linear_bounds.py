@@ -73,6 +73,29 @@ def test_lines_are_tighter_than_intervals(seed: int, eps: float) -> None:
     assert tight.sum() >= worst.sum() - 1e-3
 
 
+@pytest.mark.parametrize("padding", ["same", "valid", 1, (2, 0)])
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_every_padding_of_a_convolution_is_bounded(
+    kernel: int, padding: str | int | tuple[int, int]
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(kernel)
+        layers = [nn.Conv2d(2, 3, kernel, padding=padding, dilation=2), nn.ReLU(), nn.Flatten()]
+        width = nn.Sequential(*layers)(images(0)).shape[1]
+        model = Classifier(nn.Sequential(*layers), nn.Linear(width, 4)).requires_grad_(False)
+    clean = images(kernel)
+    labels = model(clean).argmax(1)
+    assert has_rules(model, clean)
+    exact = linear_bounds.margins(model, clean, labels, 1e-7)
+    assert torch.allclose(exact, margin_of(model, clean, labels), atol=1e-4)
+    lowest = linear_bounds.margins(model, clean, labels, 0.1)
+    generator = torch.Generator().manual_seed(kernel)
+    for _ in range(20):
+        corner = torch.randint(0, 2, clean.shape, generator=generator) * 2 - 1
+        points = (clean + 0.1 * corner).clamp(0, 1)
+        assert (lowest <= margin_of(model, points, labels) + 1e-4).all()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_linear_network_is_bounded_exactly(seed: int) -> None:
     model, clean = network(seed, hidden=False), images(seed)

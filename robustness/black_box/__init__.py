@@ -1,0 +1,1 @@
+"""Attacks on a running endpoint, of which nothing is known but its answers."""

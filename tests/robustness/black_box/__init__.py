@@ -1,0 +1,1 @@
+"""Tests of attacks on a running endpoint."""
