@@ -29,6 +29,14 @@ class AdaptiveAttack(Attack):
         wrong: Tensor = model(images).argmax(1) != labels
         return wrong & as_joint(model).accepted(images)
 
+    def beginning(self, joint: JointModel, images: Tensor, labels: Tensor) -> Best:
+        """Return the best there is before the attack: the images or, where better, the starts."""
+        best, every = Best.of(images), torch.arange(len(images), device=images.device)
+        for points in (images, self.starts):
+            if points is not None and len(images):
+                best.offer(joint, every, points, labels)
+        return best
+
 
 def as_joint(model: nn.Module) -> JointModel:
     """Return the model as what an adaptive attack needs. Raises `SettingsError` if it is not."""

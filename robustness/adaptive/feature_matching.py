@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from robustness.adaptive.adaptive_attack import AdaptiveAttack, Best, Reading, as_joint
+from robustness.adaptive.adaptive_attack import AdaptiveAttack, Reading, as_joint
 from robustness.adaptive.joint_attack import JointJudge
 from robustness.adaptive.joint_model import JointModel
 from robustness.attacks.apgd import auto_pgd
@@ -44,8 +44,7 @@ class FeatureMatching(AdaptiveAttack):
 
     def run(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         joint = as_joint(model)
-        best = Best.of(images)
-        best.offer(joint, torch.arange(len(images), device=images.device), images, labels)
+        best = self.beginning(joint, images, labels)
         if not len(images):
             return best.images
         generator = torch.Generator().manual_seed(self.seed)
@@ -81,7 +80,7 @@ class FeatureMatching(AdaptiveAttack):
         aims, classes = sight.activations[fit], classes[fit]
         if not len(aims):
             return images.new_zeros(len(images), 0)
-        scale = sight.activations.std(0).clamp_min(1e-3)
+        scale = sight.activations.std(0, correction=0).clamp_min(1e-3)
         apart = torch.cdist(joint.sight(images).activations / scale, aims / scale)
         apart = apart + FOREIGN * (classes[None] == labels[:, None])
         count = min(self.guides_tried, len(aims))

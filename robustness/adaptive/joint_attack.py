@@ -42,11 +42,7 @@ class JointAttack(AdaptiveAttack):
     def run(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         joint = as_joint(model)
         generator = torch.Generator().manual_seed(self.seed)
-        best = Best.of(images)
-        everything = torch.arange(len(images), device=images.device)
-        best.offer(joint, everything, images, labels)
-        if self.starts is not None and len(images):
-            best.offer(joint, everything, self.starts, labels)
+        best = self.beginning(joint, images, labels)
         reading, weights = Reading(joint), images.new_full((len(images),), self.first_weight)
         with torch.no_grad():
             logits = model(images)

@@ -52,18 +52,22 @@ class JointModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits: B C H W to B K."""
-        return self.sight(images).logits
+        return self._network(images)[1]
 
     def sight(self, images: Tensor) -> Sight:
         """Return everything there is to read of images B C H W, with gradients."""
-        if self.screened.preprocessing is not None:
-            images = self.screened.preprocessing.stand_in(images)
-        activations, logits = self.screened.classifier.activations(images)
+        activations, logits = self._network(images)
         heads = self.screened.typed_heads()
         if not heads:
             return Sight(logits, logits.new_zeros(len(logits), 0), activations)
         scores = torch.stack([_score(head, activations, logits) for head in heads], dim=1)
         return Sight(logits, (scores - self.limits) / self.spreads, activations)
+
+    def _network(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return activations (B A) and logits (B K), past any preprocessing."""
+        if self.screened.preprocessing is not None:
+            images = self.screened.preprocessing.stand_in(images)
+        return self.screened.classifier.activations(images)
 
     def accepted(self, images: Tensor) -> Tensor:
         """Return which images (B) are served without a flag; what is not finite is flagged."""
@@ -111,20 +115,19 @@ def _score(head: DetectorHead, activations: Tensor, logits: Tensor) -> Tensor:
     if not isinstance(head, SubsetScanHead):
         return head.score(activations.clone(), logits)
     with torch.no_grad():
-        real = head.score(activations, logits)
-        slopes, chosen = _slopes(head, activations)
+        real, slopes, chosen = _slopes(head, activations)
     scanned = activations[:, : len(head.background)]
     smooth = (scanned * slopes * chosen).sum(1)
     return real + smooth - smooth.detach()
 
 
-def _slopes(head: SubsetScanHead, activations: Tensor) -> tuple[Tensor, Tensor]:
-    """Return how fast each activation's surprise rises, and which are in the subset: B A."""
+def _slopes(head: SubsetScanHead, activations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the score (B), how fast each surprise rises, and which are in the subset (B A)."""
     step = STEP * head.background.std(1).clamp_min(_TINY)
     scanned = activations[:, : len(step)]
     up, down = (head.surprises(scanned + move) for move in (step, -step))
     slopes = ((up - down) / (2 * step[:, None])).T
     surprises = head.surprises(scanned).T
     ordered = surprises.sort(dim=1, descending=True).values
-    best = (ordered * head.ranks).argmax(1, keepdim=True)
-    return slopes, (surprises >= ordered.gather(1, best)).to(slopes)
+    real, best = (ordered * head.ranks).max(1, keepdim=True)
+    return real.squeeze(1), slopes, (surprises >= ordered.gather(1, best)).to(slopes)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from robustness.adaptive.adaptive_attack import (
     AdaptiveAttack,
-    Best,
     as_joint,
     joint_criterion,
 )
@@ -37,8 +35,7 @@ class JointSquare(AdaptiveAttack):
 
     def run(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         joint = as_joint(model)
-        best = Best.of(images)
-        best.offer(joint, torch.arange(len(images), device=images.device), images, labels)
+        best = self.beginning(joint, images, labels)
         left = best.left
         if len(left):
             own = labels[left]

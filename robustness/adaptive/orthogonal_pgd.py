@@ -37,8 +37,7 @@ class OrthogonalPGD(AdaptiveAttack):
     def run(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         joint = as_joint(model)
         generator = torch.Generator().manual_seed(self.seed)
-        best = Best.of(images)
-        best.offer(joint, torch.arange(len(images), device=images.device), images, labels)
+        best = self.beginning(joint, images, labels)
         for turn in range(self.restarts):
             left = best.left
             if not len(left):

@@ -112,3 +112,14 @@ def test_a_second_look_is_part_of_what_is_accepted(screened: ScreenedModel, digi
     served = ~torch.from_numpy(looked.screen(images.numpy()).suspicious)
     assert torch.equal(joint.accepted(images), served)
     assert (joint.limits <= JointModel(screened).limits).all()
+
+
+def test_going_forward_every_excess_is_that_of_the_real_head(
+    screened: ScreenedModel, digits: Splits
+) -> None:
+    joint = JointModel(screened)
+    images = wild(to_unit(digits.test), 300, seed=4)
+    activations, logits = screened.classifier.activations(images)
+    real = torch.stack([h.score(activations, logits) for h in screened.typed_heads()], dim=1)
+    wanted = (real - joint.limits) / joint.spreads
+    assert torch.allclose(joint.sight(images).excess, wanted, atol=1e-5)
