@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from robustness.art_library import prepare
-from robustness.certification.interval_bounds import image_box, propagate, worst_logits
 from robustness.attacks.pgd import PGD
+from robustness.certification.interval_bounds import image_box, propagate, worst_logits
 from torchkeep.architectures import Classifier, build
 from torchkeep.data import ImageSet, Splits
 from torchkeep.image_shape import ImageShape

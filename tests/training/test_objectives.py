@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 from torch.nn.functional import cross_entropy
 
-from robustness.certification.interval_bounds import worst_logits
 from robustness.attacks.perturbation import distances, random_start
 from robustness.attacks.pgd import PGD
+from robustness.certification.interval_bounds import worst_logits
 from torchkeep.architectures import Classifier, build
 from torchkeep.errors import SettingsError
 from torchkeep.image_shape import ImageShape

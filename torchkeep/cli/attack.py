@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from torchkeep.cli.predict import _client
+from torchkeep.cli.predict import open_client
 from torchkeep.errors import RequestError, ServerError, SettingsError
 from torchkeep.output import AsJson, print_json
 from torchkeep.paths import Home
@@ -84,7 +84,7 @@ def attack(
     path = Home.default().root / "attacks" / f"{name}.jsonl"
     with (
         open_results(path, fresh=fresh) as results,
-        _client(url, token, model, model_version, timeout) as client,
+        open_client(url, token, model, model_version, timeout) as client,
     ):
         endpoint = Endpoint(
             client=client, budget=max(0, queries - results.queries), batch=batch, seed=seed

@@ -68,7 +68,7 @@ def predict(
         torchkeep predict a.png b.png --url grpc://127.0.0.1:7070
 
     """
-    with _client(url, token, model, model_version, timeout) as client:
+    with open_client(url, token, model, model_version, timeout) as client:
         asked = images[0] if len(images) == 1 else images
         result = client.explain(asked) if explain else client.predict(asked)
     names = _names(images, len(result.items))
@@ -80,7 +80,7 @@ def predict(
         raise typer.Exit(_NOT_PREDICTED)
 
 
-def _client(
+def open_client(
     url: str | None, token: str | None, model: str | None, version: str | None, timeout: float
 ) -> Client:
     """Return a client of the server at `url`, or of the one that runs here, with its token."""
