@@ -1,7 +1,7 @@
 """Auto-PGD: the step size follows from what the steps achieved (Croce and Hein 2020, algorithm 1).
 
-In L1 the steps are sparse and the radius shrinks to its own in three stages (Croce and Hein 2021,
-algorithm 1 and section 4). Shapes: B batch, C H W an image, D = C·H·W.
+In L1 the steps are sparse, without momentum, and the radius shrinks to its own in three stages
+(Croce and Hein 2021, algorithm 1 and section 4). Shapes: B batch, C H W an image, D = C·H·W.
 """
 
 from __future__ import annotations
@@ -161,11 +161,16 @@ def auto_pgd(
         start = _random_start(images, threat, generator) if start is None else start
         run = _ascend(model, images, judge, threat, steps, start)
     else:
-        start = images + torch.randn(images.shape, generator=generator).to(images)
-        for times, share in L1_STAGES:
+        stages: tuple[tuple[float, float], ...] = L1_STAGES
+        if start is None:
+            start = images + torch.randn(images.shape, generator=generator).to(images)
+        else:
+            stages = ((1.0, 1.0),)  # a given start is inside already
+        for number, (times, share) in enumerate(stages):
             wide = replace(threat, eps=Epsilon(threat.eps * times))
             start = images + project(images, start - images, wide)
-            run = _ascend_l1(model, images, judge, wide, max(1, round(share * steps)), start)
+            length = max(1, round(share * steps))
+            run = _ascend_l1(model, images, judge, wide, length, start, fresh=number == 0)
             start = run.best
     points = torch.where(_per_image(run.won), run.winning, run.best)
     return points, run.best_loss, run.won
@@ -259,21 +264,20 @@ def _ascend_l1(
     threat: ThreatModel,
     steps: int,
     start: Tensor,
+    *,
+    fresh: bool,
 ) -> _Run:
-    run, before = _begin(model, judge, start), start
+    run = _begin(model, judge, start)
     pixels = images[0].numel()
     size = images.new_full((len(images), 1, 1, 1), threat.eps)
     share = images.new_full((len(images),), L1_FIRST_SHARE)
     moved = images.new_full((len(images),), float(pixels))
+    if not fresh:  # go on as sparsely as the stage before ended
+        moved = (start - images).flatten(1).ne(0).sum(1).to(share)
+        share = moved / pixels / 1.5
     gap = max(int(L1_CHECK * steps), 1)
     for step in range(steps):
-        momentum = run.at - before
-        before = run.at
         ahead = _step(images, run.at, size * _sparse(run.gradient, share), threat)
-        if step:
-            ahead = _step(
-                images, run.at, MOMENTUM * (ahead - run.at) + (1 - MOMENTUM) * momentum, threat
-            )
         _move(run, model, judge, ahead)
         if (step + 1) % gap == 0:
             now = (run.best - images).flatten(1).ne(0).sum(1).to(share)

@@ -57,7 +57,8 @@ def _pgd(threat: Any, seed: int, quick: bool) -> Attack:
 
 
 def _apgd_ce(threat: Any, seed: int, quick: bool) -> Attack:
-    return APGD(threat=threat, steps=40 if quick else 100, seed=seed)
+    restarts = 5 if threat.norm is Norm.L1 and not quick else 1  # as in AutoAttack's own code
+    return APGD(threat=threat, steps=40 if quick else 100, restarts=restarts, seed=seed)
 
 
 def _apgd_dlr(threat: Any, seed: int, quick: bool) -> Attack:
@@ -65,7 +66,7 @@ def _apgd_dlr(threat: Any, seed: int, quick: bool) -> Attack:
 
 
 def _apgd_t(threat: Any, seed: int, quick: bool) -> Attack:
-    steps, targets = (40, 3) if quick else (100, 9)
+    steps, targets = (40, 3) if quick else (100, 5 if threat.norm is Norm.L1 else 9)
     return TargetedAPGD(threat=threat, steps=steps, targets=targets, seed=seed)
 
 

@@ -30,6 +30,8 @@ from robustness.evaluation.tasks import (
     certificate_radii,
     described,
 )
+from robustness.second_look import NAME as SECOND_LOOK
+from torchkeep.threat_model import Norm
 
 FALSE_POSITIVE_RATES = (0.001, 0.01, 0.05)
 FITTED_ON = frozenset({"pgd"})
@@ -47,8 +49,13 @@ class Figures:
 
     def robust(self, mask: Mask) -> Share:
         """Return the share of images in `mask` (N), which is only an upper bound if doubtful."""
-        share = Share.of(int(mask.sum()), len(mask))
-        return replace(share, share=None, low=0.0) if self.withheld else share
+        return self.doubted(Share.of(int(mask.sum()), len(mask)))
+
+    def doubted(self, share: Share) -> Share:
+        """Return a share as it may be told: nothing of it but n where a fatal check failed."""
+        if not self.withheld:
+            return share
+        return replace(share, count=0, share=None, low=0.0, high=1.0)
 
     def flagged(self, columns: Columns, among: Mask) -> Share | None:
         """Return how many images of `among` (N) are flagged; None without detectors."""
@@ -89,15 +96,15 @@ class Figures:
             seed=self.results.plan.seed,
             attacked=n,
             accuracy=self.robust(~lost[among]),
-            accepted_wrong=Share.of(unseen, n) if self.heads else None,
-            detections=tuple(self._detections(columns, among)),
+            accepted_wrong=self.doubted(Share.of(unseen, n)) if self.heads else None,
+            detections=tuple(self._detections(columns, moved_of(columns))),
             fitted_on=task.name in FITTED_ON,
             runtime_s=self.results.store.seconds(task),
         )
 
     def _autoattack(self, threat: str, members: Sequence[Task]) -> AttackResult:
         n, right = self.results.plan.n, self.results.clean["right"]
-        lost, won = self.results.turned(members), self.results.won(members)
+        lost = self.results.turned(members)
         return AttackResult(
             name="AutoAttack (standard)",
             threat=threat,
@@ -107,18 +114,11 @@ class Figures:
             seed=self.results.plan.seed,
             attacked=n,
             accuracy=self.robust(right & ~lost),
-            accepted_wrong=Share.of(int((won | self._accepted_wrong_clean()).sum()), n)
-            if self.heads
-            else None,
+            accepted_wrong=None,
             detections=(),
             fitted_on=False,
             runtime_s=sum(self.results.store.seconds(task) for task in members),
         )
-
-    def _accepted_wrong_clean(self) -> Mask:
-        clean = self.results.clean
-        mask: Mask = ~clean["right"] & ~clean["suspicious"]
-        return mask
 
     def _detections(self, columns: Columns, among: Mask) -> Iterator[Detection]:
         if not self.heads:
@@ -155,7 +155,7 @@ class Figures:
         for threat in dict.fromkeys(
             task.threat for task in self.results.strikes(purpose=Purpose.RESULT)
         ):
-            tasks = self.results.strikes(threat=threat)
+            tasks = self.results.strikes_within(threat)
             held = clean["right"] & ~self.results.turned(tasks)
             accepted = clean["right"] & ~clean["suspicious"] & ~self.results.won(tasks)
             adaptive = any(task.kind is Kind.ADAPTIVE for task in tasks)
@@ -164,8 +164,15 @@ class Figures:
                 attacks=tuple(dict.fromkeys(task.title for task in tasks)),
                 robust_accuracy=self.robust(held),
                 with_detection=self.robust(accepted) if self.heads and adaptive else None,
-                note="" if adaptive or not self.heads else NOT_ADAPTIVE,
+                note=self._note(adaptive),
             )
+
+    def _note(self, adaptive: bool) -> str:
+        if not self.heads:
+            return ""
+        if not adaptive:
+            return NOT_ADAPTIVE
+        return AIM_BELOW_SECOND_LOOK if SECOND_LOOK in self.heads else ""
 
     def security_curves(self) -> Iterator[Curve]:
         """Yield accuracy over radius, a curve a norm; nothing where figures are withheld."""
@@ -214,8 +221,9 @@ class Figures:
             return
         for task in self.results.strikes(purpose=Purpose.RESULT):
             columns = self.results.of(task.key)
-            if columns["attacked"].sum() >= FEWEST_TO_DRAW:
-                yield task, columns["score"][columns["attacked"]]
+            among = moved_of(columns)
+            if among.sum() >= FEWEST_TO_DRAW:
+                yield task, columns["score"][among]
 
     def corruptions(self) -> Iterator[CorruptionResult]:
         """Yield accuracy and false alarms of each corruption and severity."""
@@ -264,7 +272,16 @@ class Figures:
             )
 
 
+def moved_of(columns: Columns) -> Mask:
+    """Return which images (N) an attack moved: FAB leaves those it cannot turn as they are."""
+    mask: Mask = columns["attacked"] & (columns[str(Norm.LINF)] > 0)
+    return mask
+
+
 FEWEST_TO_DRAW = 20
+AIM_BELOW_SECOND_LOOK = (
+    "the attackers aimed below the score that calls for a second look, with no gradient through it"
+)
 NOT_ADAPTIVE = "no attack here knew the detectors, so no figure with detection is told"
 
 

@@ -77,6 +77,10 @@ class Plan:
     seed: int
     block: int
     device: str
+    code: str
+    """Digest of the code that attacks and observes, and the version of torch."""
+    material: str
+    """Digest of images, labels and guides."""
     tasks: tuple[Task, ...]
 
     def __post_init__(self) -> None:

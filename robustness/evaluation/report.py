@@ -98,8 +98,10 @@ class AttackResult:
     accuracy: Share
     """Of the images it was run on, those still given their label."""
     accepted_wrong: Share | None
-    """Of the images it was run on, those wrong and not flagged; None without detectors."""
+    """Of the images it was run on, those wrong and not flagged; None without detectors, and for an
+    ensemble, whose later members are not run on what an earlier one turned."""
     detections: tuple[Detection, ...]
+    """Of the images it moved, turned or not."""
     fitted_on: bool
     """Whether detectors were fitted on this kind of attack."""
     runtime_s: float

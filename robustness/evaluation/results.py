@@ -65,6 +65,15 @@ class Results:
             and purpose in (None, task.purpose)
         ]
 
+    def strikes_within(self, threat: str) -> list[Task]:
+        """Return the attacks whose threat lies inside another: in its norm, no further out."""
+        norm, size = threat.split()
+        return [
+            task
+            for task in self.strikes()
+            if task.threat.split()[0] == norm and float(task.threat.split()[1]) <= float(size)
+        ]
+
     def of_kind(self, kind: Kind) -> list[Task]:
         """Return the tasks of a kind."""
         return [task for task in self.plan.tasks if task.kind is kind]

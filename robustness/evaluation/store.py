@@ -10,6 +10,7 @@ S heads.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,6 +43,15 @@ class Material:
     labels: NDArray[np.int64]
     guides: NDArray[np.uint8]
     guide_labels: NDArray[np.int64]
+
+    def digest(self) -> str:
+        """Return the SHA-256 of everything."""
+        arrays = (self.images, self.labels, self.guides, self.guide_labels)
+        content = hashlib.sha256()
+        for array in arrays:
+            content.update(f"{array.shape} {array.dtype}".encode())
+            content.update(np.ascontiguousarray(array).tobytes())
+        return content.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

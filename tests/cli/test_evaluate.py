@@ -162,7 +162,7 @@ def test_a_figure_that_is_not_as_good_as_required_is_exit_code_5(
 
 
 NAMED = ("--attack", "pgd", "--attack", "joint", "-n", "40", "--block", "20", "--quick")
-FEW = ("--attack", "pgd", "--attack", "apgd-t", "--attack", "fab-t", "-n", "90", "--block", "5")
+FEW = ("--quick", "--attack", "pgd", "--attack", "fab-t", "-n", "90", "--block", "3")
 
 
 def test_two_processes_find_for_each_image_what_one_finds(desk: Desk, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_people_are_told_what_to_trust(
         (("--mean", "0.1,0.2"), "do not fit. Give as many of each"),
         (("--eps", "8/0"), "--eps is '8/0'. Give 0.1, or 8/255."),
         (("--eps", "-1"), "eps must be positive"),
-        (("--norm", "l7"), "Choose from: linf, l2."),
+        (("--norm", "l7"), "Choose from: linf, l2, l1."),
         (("--taps", "fc1"), "'fc1' cannot be tapped"),
         (("--target-fpr", "0.0001"), "cannot show a false-positive rate"),
         (("--name", "a b"), "is no model name"),

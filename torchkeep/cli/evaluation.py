@@ -26,6 +26,7 @@ from robustness.screened_model import load_classifier
 from torchkeep.artifact import ModelArtifact
 from torchkeep.atomic_file import write_atomic
 from torchkeep.cli.preparation import recorded_splits, torch_device
+from torchkeep.code_digest import code_digest
 from torchkeep.data import ImageSet, Splits
 from torchkeep.errors import SettingsError
 from torchkeep.paths import Home
@@ -70,6 +71,7 @@ class Order:
         for text in self.threats:
             words += ["--threat", text]
         words += ["--transfer-from", str(self.transfer_from)] if self.transfer_from else []
+        words += ["--data", self.data] if self.data else []
         words += ["--seed", str(self.seed), "--block", str(self.block), "--device", self.device]
         return shlex.join(words)
 
@@ -91,14 +93,15 @@ def run(order: Order, report: Report) -> tuple[RobustnessReport, dict[str, Path]
     scope = Scope(
         trained=trained,
         others=others,
-        attacks=order.attacks,
+        attacks=tuple(dict.fromkeys(order.attacks)),
         quick=order.quick,
         shape=artifact.manifest.input.chw,
         classes=len(artifact.manifest.classes),
         detectors=artifact.manifest.screening is not None,
         source=source is not None,
-        bounds=bounded,
+        bounds=bounded and not _preprocessed(artifact),
     )
+    material = _material(test, splits, order.seed)
     plan = Plan(
         artifact_digest=artifact.digest,
         dataset_digest=str(artifact.manifest.train_record["dataset"]["digest"]),
@@ -108,10 +111,12 @@ def run(order: Order, report: Report) -> tuple[RobustnessReport, dict[str, Path]
         seed=order.seed,
         block=order.block,
         device=order.device,
+        code=f"{code_digest('robustness')[:16]}, torch {torch.__version__}",
+        material=material.digest(),
         tasks=tasks(scope),
     )
     folder = _folder(artifact, plan)
-    store = Store.make(folder, plan, _material(test, splits, order.seed))
+    store = Store.make(folder, plan, material)
     deadline = None if order.time_limit is None else began + 60 * order.time_limit
     carry_out(store, _paths(order), _processes(order), report, deadline)
     results = Results(store)
@@ -183,6 +188,11 @@ def _folder(artifact: ModelArtifact, plan: Plan) -> Path:
     return Home.default().evaluations / name
 
 
+def _preprocessed(artifact: ModelArtifact) -> bool:
+    """Whether what is served is more than the network that bounds are proved of."""
+    return bool((artifact.manifest.screening or {}).get("preprocessing"))
+
+
 def _paths(order: Order) -> list[Path]:
     return [order.artifact, *([order.transfer_from] if order.transfer_from else [])]
 
@@ -200,6 +210,9 @@ def _not_run(order: Order, scope: Scope) -> Mapping[str, str]:
     missing = {}
     if order.attacks:
         missing["the standard attacks"] = f"only {', '.join(order.attacks)} was asked for"
+        missing["the checks of radius, steps and restarts"] = (
+            "they need the standard attacks; robust accuracy is that under the named attacks alone"
+        )
     if order.quick:
         missing["AutoAttack and the full budgets"] = "--quick"
     if not scope.source and not order.attacks:
@@ -207,5 +220,5 @@ def _not_run(order: Order, scope: Scope) -> Mapping[str, str]:
     if not scope.detectors:
         missing["detection"] = "the artifact has no detectors (torchkeep fit-detectors)"
     if not scope.bounds:
-        missing["certificates"] = "bounds know no rules for this network (try certify --method)"
+        missing["certificates"] = "bounds know no rules for this network or its preprocessing"
     return missing

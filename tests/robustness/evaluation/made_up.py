@@ -28,6 +28,8 @@ def plan_of(tasks: Sequence[Task], *, n: int = N, block: int = 16) -> Plan:
         seed=0,
         block=block,
         device="cpu",
+        code="c",
+        material="m",
         tasks=tuple(tasks),
     )
 
