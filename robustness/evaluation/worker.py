@@ -25,7 +25,8 @@ def main(words: list[str]) -> None:
     """Serve tasks until the input ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
-    from torchkeep.errors import TorchkeepError
+    from torchkeep.command_line import OUR_SURROUNDINGS
+    from torchkeep.errors import TorchkeepError, UserError
 
     def answer(value: dict[str, object]) -> None:
         answers.write(msgspec.json.encode(value) + b"\n")
@@ -34,6 +35,11 @@ def main(words: list[str]) -> None:
         _serve(words, answer)
     except TorchkeepError as error:
         answer({"error": str(error), "exit_code": error.exit_code})
+    except OSError as error:
+        if error.errno not in OUR_SURROUNDINGS:
+            raise
+        told = f"{error.strerror}: {error.filename or 'while writing a result'}"
+        answer({"error": f"{told}. What is finished is kept.", "exit_code": UserError.exit_code})
 
 
 def _serve(words: list[str], answer: Callable[[dict[str, object]], None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -228,6 +229,26 @@ def test_a_worker_that_dies_is_told_and_what_was_finished_is_kept(desk: Desk) ->
     assert "signal 9" in errors
     assert "goes on where it was" in errors
     assert len(desk.blocks()) >= 8
+
+
+def test_a_full_disk_is_told_in_one_line_and_what_was_finished_is_kept(desk: Desk) -> None:
+    words = ("--quick", "--attack", "pgd", "-n", "200", "--block", "200")
+    assert desk.run(*words, "--time-limit", "0").returncode == 4  # fetches the data
+    limit = 40_000  # bytes of a file: the images fit, an attack's result does not
+    result = subprocess.run(
+        desk.command(*words),
+        capture_output=True,
+        text=True,
+        env=desk.surroundings,
+        cwd=desk.home,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert result.returncode == 2, result.stderr
+    assert "File too large" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "clean.0.safetensors" in desk.blocks()
+    assert not list(desk.home.glob("evaluations/*/blocks/.*"))  # nothing half-written
 
 
 def test_when_the_time_is_up_it_ends_with_4(desk: Desk) -> None:

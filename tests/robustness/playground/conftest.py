@@ -106,7 +106,8 @@ def listening_page(lab: Lab) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     """A headless Chromium with a fresh profile; its driver is Debian's, never a download."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
     if chromium is None or driver is None:
         pytest.skip("no chromium; run scripts/install-debian-packages")
     from selenium.webdriver import Chrome, ChromeOptions, ChromeService
