@@ -89,15 +89,35 @@ class RequirementError(UserError):
 
 
 class ServerError(UserError):
-    """TorchServe could not be started, reached or stopped."""
+    """TorchServe could not be started, reached or stopped.
+
+    `retry_after_s` is how long a busy server asks to be left alone, if it says so.
+    """
+
+    def __init__(
+        self, message: str, *, remedy: str = "", retry_after_s: float | None = None
+    ) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message, remedy=remedy)
 
 
 class RequestError(UserError):
-    """The server answered a whole request with a refusal; `code` is the HTTP or gRPC code."""
+    """The server answered a whole request with a refusal; `code` is the HTTP or gRPC code.
 
-    def __init__(self, message: str, *, code: str, request_id: str | None = None) -> None:
+    `retry_after_s` is how long it asks to be left alone, if it says so.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        request_id: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
         self.code = code
         self.request_id = request_id
+        self.retry_after_s = retry_after_s
         super().__init__(message)
 
 

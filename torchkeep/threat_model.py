@@ -11,6 +11,8 @@ from torchkeep.errors import SettingsError
 Epsilon = NewType("Epsilon", float)
 """Radius of a perturbation, in units of pixels scaled to 0..1."""
 
+SMALLEST = 2.0**-126
+"""The smallest normal float32, 1.18e-38: of less, squares and quotients are mere rounding."""
 PATCH = "patch"
 WRITE_THUS = "Write linf:0.3, l2:2, l1:10 or patch:0.05; pixels are in 0..1, 8/255 is 0.0314."
 
@@ -33,6 +35,11 @@ class ThreatModel:
     def __post_init__(self) -> None:
         if not 0 < self.eps < float("inf"):
             raise SettingsError(f"eps must be positive and finite, got {self.eps}")
+        if self.eps < SMALLEST:
+            raise SettingsError(
+                f"eps {self.eps:g} is less than float32 can reckon with",
+                remedy=f"Give {SMALLEST:.3g} or more; pixels are in 0..1.",
+            )
         if self.norm is Norm.LINF and self.eps > 1:
             raise SettingsError(
                 f"eps {self.eps:g} is more than a pixel's whole range",

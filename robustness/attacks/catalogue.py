@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
@@ -135,12 +135,31 @@ ATTACKS: Mapping[str, Entry] = {
     ),
 }
 
+AUTOATTACK = ("apgd-ce", "apgd-t", "fab-t", "square")
+"""The standard ensemble, in its order: each on the images that those before it did not turn."""
+ENSEMBLES: Mapping[str, tuple[str, ...]] = {"auto-attack": AUTOATTACK}
+"""Names that stand for several attacks."""
+FOUR_CLASSES = "apgd-t"
+"""The attack whose loss, the targeted ratio of differences of logits, needs four classes."""
+
+
+def expanded(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names, each once, with an ensemble's attacks in its order where it was named."""
+    named = tuple(dict.fromkeys(names))
+    members = {one for name in named for one in ENSEMBLES.get(name, ())}
+    alone = (() if name in members else ENSEMBLES.get(name, (name,)) for name in named)
+    return tuple(one for group in alone for one in group)
+
 
 def build(name: str, threat: Threat, *, seed: int = 0, effort: Effort = Effort.STANDARD) -> Attack:
     """Return an attack with its budget.
 
     Raises `SettingsError` for a name that is not there, or a threat that it cannot do.
     """
+    if name in ENSEMBLES:
+        raise SettingsError(
+            f"{name} is several attacks", remedy=f"Name one: {', '.join(ENSEMBLES[name])}."
+        )
     entry = ATTACKS.get(name)
     if entry is None:
         near = difflib.get_close_matches(name, ATTACKS, n=1, cutoff=0.0)

@@ -23,6 +23,8 @@ BYTES_PER_CALL = 4 * 2**20
 """Below what TorchServe takes by default (6.5 MB)."""
 TRIES = 5
 FIRST_WAIT_S = 0.2
+LONGEST_WAIT_S = 60.0
+"""However long a server asks to be left alone."""
 NOT_TOLD = "not told"
 _UNFIT = (ItemStatus.BAD_INPUT, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE)
 
@@ -38,7 +40,8 @@ class Endpoint:
     """A served model that answers at most `budget` more images; counts what it met.
 
     `batch` bounds the images of one call, `BYTES_PER_CALL` their bytes. A throttled or lost call
-    is sent again after a wait that doubles, with jitter from `seed`; only answered images count.
+    is sent again after a wait that doubles, with jitter from `seed`, and that is no shorter than
+    the server asks for, up to `LONGEST_WAIT_S`; only answered images count.
     """
 
     client: Client
@@ -103,7 +106,9 @@ class Endpoint:
                     raise
                 if attempt == TRIES - 1:
                     raise
-            self.sleep(FIRST_WAIT_S * 2**attempt * self._jitter.uniform(0.5, 1.5))
+                asked_for = min(error.retry_after_s or 0.0, LONGEST_WAIT_S)
+            usual = FIRST_WAIT_S * 2**attempt * self._jitter.uniform(0.5, 1.5)
+            self.sleep(max(usual, asked_for))
         raise AssertionError("the last try returns or raises")
 
 

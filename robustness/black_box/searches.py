@@ -6,8 +6,9 @@ Shapes: B images asked together, C H W an image, K classes; pixels are in 0..1.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,15 @@ from numpy.typing import NDArray
 from robustness.art_library import prepare
 from robustness.black_box.endpoint import BudgetSpentError
 from robustness.black_box.prober import FoundError, Prober
-from torchkeep.errors import SettingsError
+from torchkeep.errors import SettingsError, TorchkeepError
 from torchkeep.threat_model import Norm, ThreatModel
 
-NORMS = {Norm.LINF: np.inf, Norm.L2: 2, Norm.L1: 1}
+NORMS = {Norm.LINF: np.inf, Norm.L2: 2}
+IDLE = 200
+STARTS_IN_VAIN = 5
+_NOT_IN_L1 = ("square", "hopskipjump")  # ART's Square takes L1, and then asks nothing
+UNANSWERED = 1e9
+"""The margin of an image that got no answer: no move towards it is a gain."""
 _TINY = 1e-30
 _STARTS, _AT_A_TIME = 100, 10
 
@@ -30,7 +36,12 @@ def square(prober: Prober, seed: int) -> None:
     from art.attacks.evasion import SquareAttack
     from art.estimators.classification import BlackBoxClassifierNeuralNetwork
 
+    fresh = _Freshness(prober)
+
     def loss(images: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
+        fresh.look()
+        if not np.isfinite(images).all():  # ART divides by zero where a window is unmoved
+            return np.full(len(images), UNANSWERED)
         return _margin(prober.probabilities(images), labels.argmax(1))
 
     def fooled(answers: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.bool_]:
@@ -43,16 +54,24 @@ def square(prober: Prober, seed: int) -> None:
         clip_values=(0.0, 1.0),
         channels_first=True,
     )
-    with _seeded(seed), suppress(FoundError, BudgetSpentError):
+
+    def search() -> None:
         SquareAttack(
             victim,
             norm=NORMS[prober.threat.norm],
             adv_criterion=fooled,
             loss=loss,
             eps=prober.threat.eps,
-            max_iter=max(1, prober.limit),
+            max_iter=max(1, prober.limit - prober.used),
             verbose=False,
         ).generate(prober.image, np.array([prober.label]))
+
+    with (
+        _seeded(seed),
+        np.errstate(divide="ignore", invalid="ignore", over="ignore"),
+        suppress(FoundError, BudgetSpentError),
+    ):
+        _again_and_again(prober, fresh, search)
 
 
 def hop_skip_jump(prober: Prober, seed: int) -> None:
@@ -82,9 +101,39 @@ def hop_skip_jump(prober: Prober, seed: int) -> None:
         ).generate(prober.image, np.array([prober.label]), x_adv_init=start)
 
 
+class _StuckError(TorchkeepError):
+    """A search only repeats what it asked before."""
+
+
+@dataclass(slots=True)
+class _Freshness:
+    """Ends a search whose last `IDLE` losses needed no query: on small images moves run out."""
+
+    prober: Prober
+    used: int = 0
+    idle: int = 0
+
+    def look(self) -> None:
+        self.idle = self.idle + 1 if self.prober.used == self.used else 0
+        self.used = self.prober.used
+        if self.idle > IDLE:
+            raise _StuckError(f"{IDLE} repeats in a row")
+
+
+def _again_and_again(prober: Prober, fresh: _Freshness, search: Callable[[], None]) -> None:
+    """Search from new starts until the budget is spent, or `STARTS_IN_VAIN` ask nothing new."""
+    in_vain = 0
+    while in_vain < STARTS_IN_VAIN:
+        before, fresh.idle = prober.used, 0
+        with suppress(_StuckError):
+            search()
+        in_vain = in_vain + 1 if prober.used == before else 0
+
+
 def check_threat(name: str, threat: object) -> ThreatModel:
     """Return a threat that the attack can do; raise `SettingsError` otherwise."""
-    if not isinstance(threat, ThreatModel) or (name == "hopskipjump" and threat.norm is Norm.L1):
+    in_l1 = isinstance(threat, ThreatModel) and threat.norm is Norm.L1
+    if not isinstance(threat, ThreatModel) or (in_l1 and name in _NOT_IN_L1):
         raise SettingsError(f"{name} cannot do {threat}", remedy="Give linf:EPS or l2:EPS.")
     return threat
 
@@ -107,7 +156,7 @@ def _margin(probabilities: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.flo
     right = logs[rows, labels].copy()
     logs[rows, labels] = -np.inf
     lead: NDArray[np.float64] = np.where(np.isnan(right), np.inf, right - logs.max(1))
-    return np.where(lead == np.inf, 1e9, lead)
+    return np.where(lead == np.inf, UNANSWERED, lead)
 
 
 @contextmanager

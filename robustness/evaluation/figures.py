@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.attacks.catalogue import AUTOATTACK
 from robustness.detection_metrics import auroc, density, roc_points, tpr_at_fpr
 from robustness.evaluation.plan import Kind, Purpose, Task
 from robustness.evaluation.report import (
@@ -24,7 +25,6 @@ from robustness.evaluation.report import (
 from robustness.evaluation.results import Mask, Results, wrong
 from robustness.evaluation.store import Columns
 from robustness.evaluation.tasks import (
-    AUTOATTACK,
     CERTIFICATE_SOURCES,
     Described,
     certificate_radii,

@@ -8,10 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from robustness.adaptive.catalogue import ADAPTIVE
-from robustness.attacks.catalogue import ATTACKS, Effort
+from robustness.attacks.catalogue import (
+    ATTACKS,
+    AUTOATTACK,
+    ENSEMBLES,
+    FOUR_CLASSES,
+    Effort,
+    expanded,
+)
 from robustness.corruptions import kinds_for
 from robustness.evaluation.plan import CLEAN, Kind, Purpose, Task
-from robustness.evaluation.tasks import AUTOATTACK, DEFENCE_ATTACK, attack_of
+from robustness.evaluation.tasks import DEFENCE_ATTACK, attack_of
 from torchkeep.errors import SettingsError
 from torchkeep.threat_model import (
     Epsilon,
@@ -59,6 +66,11 @@ class Scope:
         """How much each attack may do."""
         return Effort.QUICK if self.quick else Effort.STANDARD
 
+    @property
+    def targeted(self) -> bool:
+        """Whether there are classes enough for all attacks."""
+        return self.classes > 3
+
 
 def default_threats(shape: tuple[int, int, int], trained: ThreatModel) -> tuple[Threat, ...]:
     """Return the threats to evaluate beside the one trained against."""
@@ -91,7 +103,7 @@ def tasks(scope: Scope) -> tuple[Task, ...]:
 
 
 def _check_names(scope: Scope) -> None:
-    known = [*ATTACKS, *ADAPTIVE]
+    known = [*ATTACKS, *ADAPTIVE, *ENSEMBLES]
     for name in scope.attacks:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
@@ -105,6 +117,16 @@ def _check_names(scope: Scope) -> None:
             raise SettingsError(
                 "transfer needs a second network",
                 remedy="Name its artifact with --transfer-from.",
+            )
+        if name in ENSEMBLES and scope.quick:
+            raise SettingsError(
+                f"{name} has no quick form",
+                remedy="Leave out --quick; -n takes fewer images.",
+            )
+        if FOUR_CLASSES in expanded([name]) and not scope.targeted:
+            raise SettingsError(
+                f"{name} needs four classes, here are {scope.classes}",
+                remedy="Name --attack apgd-ce, --attack fab-t and --attack square.",
             )
 
 
@@ -136,11 +158,10 @@ def _attacks(scope: Scope) -> Iterator[Task]:
 def _names(scope: Scope, threat: Threat) -> tuple[str, ...]:
     """Return the attacks within a threat: those named, or the standard ones."""
     if scope.attacks:
-        return scope.attacks
+        return expanded(scope.attacks)
     if isinstance(threat, PatchThreat):
         return ("patch",)
-    targeted = scope.classes > 3  # the difference of logits ratio needs four classes
-    ensemble = tuple(name for name in AUTOATTACK if targeted or name != "apgd-t")
+    ensemble = tuple(name for name in AUTOATTACK if scope.targeted or name != FOUR_CLASSES)
     if scope.quick:
         ensemble = tuple(name for name in ensemble if name in ("apgd-ce", "apgd-t"))
     if threat != scope.trained:

@@ -12,9 +12,6 @@ from robustness.attacks.catalogue import Effort
 from robustness.evaluation.plan import Kind, Plan, Task
 from torchkeep.threat_model import parse_threat
 
-AUTOATTACK = ("apgd-ce", "apgd-t", "fab-t", "square")
-"""The standard ensemble, in its order: each on the images that those before it did not turn."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:

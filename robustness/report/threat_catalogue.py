@@ -19,12 +19,14 @@ FILE = Path(__file__).with_name("threat_catalogue.json")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A published catalogue."""
+    """A published catalogue; `checked` says against what its entries were compared, and how far."""
 
     id: str
     title: str
     version: str
     address: str
+    checked: str
+    checked_at: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -268,6 +268,7 @@ def test_when_the_time_is_up_it_ends_with_4(desk: Desk) -> None:
         ({"attacks": ("pdg",)}, "Did you mean pgd?"),
         ({"attacks": ("transfer",)}, "--transfer-from"),
         ({"attacks": ("patch",)}, "cannot do linf"),
+        ({"attacks": ("auto-attack",)}, "no quick form"),
         ({"images": 100_000}, "Give -n up to"),
         ({"first": 100_000}, "smaller --first"),
         ({"device": "tpu"}, "Give cpu, cuda"),
@@ -284,6 +285,18 @@ def test_what_cannot_be_done_is_refused_before_anything_is_begun(
         run(Order(artifact=desk.artifact.path, quick=True, **ordered), quiet)
     assert what in str(refused.value)
     assert not (desk.home / "evaluations").exists()
+
+
+def test_auto_attack_is_told_as_one_and_as_its_four(desk: Desk) -> None:
+    result = desk.run("--attack", "auto-attack", "-n", "4", "--block", "4", "--json")
+    assert result.returncode == 0, result.stderr
+    report = told(result.stdout)["report"]
+    by_name = {attack["name"]: attack for attack in report["attacks"]}
+    assert list(by_name) == ["APGD-CE", "APGD-T", "FAB-T", "Square", "AutoAttack (standard)"]
+    assert {attack["threat"] for attack in by_name.values()} == {report["threats"][0]["threat"]}
+    worst = min(attack["accuracy"]["count"] for attack in list(by_name.values())[:4])
+    assert by_name["AutoAttack (standard)"]["accuracy"]["count"] <= worst
+    assert "auto-attack" in report["not_run"]["the standard attacks"]
 
 
 def test_a_refusal_is_one_line_and_exit_code_2(desk: Desk) -> None:

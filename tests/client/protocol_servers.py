@@ -12,6 +12,7 @@ equal answers; what an item or a model is called decides what goes wrong:
 |                  |                 | `crashing`  | makes the handler crash              |
 |                  |                 | `absent`    | is refused: there is no such model   |
 |                  |                 | `refusing`  | is refused as a whole by the handler |
+|                  |                 | `busy`      | is refused: too many requests        |
 """
 
 from __future__ import annotations
@@ -63,6 +64,10 @@ class Model:
 
     asked: list[Asked] = field(default_factory=list)
     health: str = "Healthy"
+    retry_after: str | None = None
+    """What a busy server says of when to come back."""
+    status_details: bytes | None = None
+    """The same over gRPC, as a `google.rpc.Status`."""
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, asked: Asked) -> tuple[int, bytes]:
@@ -72,6 +77,9 @@ class Model:
             self.stopping.wait(5)
         if asked.model == "garbage":
             return 200, b"<html>It works!</html>"
+        if asked.model == "busy":
+            body = {"code": 429, "type": "TooManyRequests", "message": "slow down"}
+            return 429, json.dumps(body).encode()
         answer: dict[str, Any] = {
             "schema": SCHEMA_VERSION,
             "request_id": asked.tags["request_id"],
@@ -177,6 +185,8 @@ class _RestHandler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        if status in (429, 503) and self.model.retry_after is not None:
+            self.send_header("Retry-After", self.model.retry_after)
         if status >= 400:  # so does TorchServe
             self.send_header("Connection", "close")
             self.close_connection = True
@@ -227,8 +237,18 @@ class _Servicer(inference_pb2_grpc.InferenceAPIsServiceServicer):
             data=request.input["data"],
             tags={key: request.input[key].decode() for key in request.input if key not in known},
         )
-        _, body = self._model.answer(asked)
+        status, body = self._model.answer(asked)
+        if status == 429:
+            context.set_trailing_metadata(self._when_to_come_back())
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down")
         return inference_pb2.PredictionResponse(prediction=body)
+
+    def _when_to_come_back(self) -> tuple[tuple[str, str | bytes], ...]:
+        told = {
+            "retry-after": self._model.retry_after,
+            "grpc-status-details-bin": self._model.status_details,
+        }
+        return tuple((key, value) for key, value in told.items() if value is not None)
 
 
 def _authorize(context: grpc.ServicerContext) -> None:

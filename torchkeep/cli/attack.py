@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torchkeep.data import Dataset
 
 _ATTACKS = ("square", "hopskipjump", "transfer")
-_NEED_GRADIENTS = ("fgsm", "pgd", "apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "patch")
+_NEED_GRADIENTS = ("fgsm", "pgd", "apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "auto-attack", "patch")
 _GO_ON = "What was found is kept: once it runs again, the same command goes on."
 
 
@@ -62,9 +62,9 @@ def attack(
     """Attack a running endpoint with a budget of queries; it goes on where it was broken off.
 
     Examples:
-        torchkeep attack http://127.0.0.1:8080 --attack square --queries 2000 -n 20
+        torchkeep attack http://127.0.0.1:8000 --attack square --queries 2000 -n 20
 
-        torchkeep attack grpc://127.0.0.1:7070 --attack hopskipjump --json
+        torchkeep attack grpc://127.0.0.1:8001 --attack hopskipjump --json
 
     """
     _check_name(attack)

@@ -25,7 +25,10 @@ def evaluate(
     ] = None,
     first: Annotated[int, typer.Option(min=0, help="Index of the first test image.")] = 0,
     attack: Annotated[
-        list[str] | None, typer.Option(help="Run only this attack; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="Run only this attack, or auto-attack for its standard four; may be repeated."
+        ),
     ] = None,
     threat: Annotated[
         list[str] | None,

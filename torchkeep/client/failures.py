@@ -82,26 +82,35 @@ def refused(status: ItemStatus, message: str, request_id: str | None) -> Request
     return RequestError(message, code=_code_of_http(HTTP_STATUS[status]), request_id=request_id)
 
 
-def of_http(status: int, body: bytes, request_id: str | None) -> UserError:
+def of_http(
+    status: int, body: bytes, request_id: str | None, retry_after_s: float | None = None
+) -> UserError:
     """The failure of a REST request whose body is not an answer, but TorchServe's or a proxy's."""
     kind, message = _torchserve_error(body)
     message = message or f"HTTP status {_named(status)}"
-    return _failure(_code_of_http(status), kind, message, request_id)
+    return _failure(_code_of_http(status), kind, message, request_id, retry_after_s)
 
 
-def of_rpc(code: str, details: str, address: object, request_id: str | None) -> UserError:
+def of_rpc(
+    code: str,
+    details: str,
+    address: object,
+    request_id: str | None,
+    retry_after_s: float | None = None,
+) -> UserError:
     """The failure of a gRPC call; code and details may be the server's or those of the connection.
 
-    TorchServe ends its details with a line that names its exception.
+    TorchServe ends its details with a line that names its exception. Only a server says when to
+    come back.
     """
     message, *rest = details.strip().splitlines() or [code]
     kind = rest[-1].removesuffix(".()").rsplit(".", 1)[-1] if rest else ""
-    if code == "UNAVAILABLE" and not kind:
+    if code == "UNAVAILABLE" and not kind and retry_after_s is None:
         return unreachable(address, message)
     if code == "CANCELLED":  # not by us: we never cancel
         code = "RESOURCE_EXHAUSTED"
         message = f"the server broke off the request, which may be too large for it ({message})"
-    return _failure(code, kind, message, request_id)
+    return _failure(code, kind, message, request_id, retry_after_s)
 
 
 def is_throttle(error: UserError) -> bool:
@@ -111,16 +120,20 @@ def is_throttle(error: UserError) -> bool:
     return isinstance(error, ServerError) and error.message.startswith(UNAVAILABLE)
 
 
-def _failure(code: str, kind: str, message: str, request_id: str | None) -> UserError:
+def _failure(
+    code: str, kind: str, message: str, request_id: str | None, retry_after_s: float | None
+) -> UserError:
     """Make the failure that a status and the name of TorchServe's exception amount to."""
     code = TORCHSERVE_CODES.get(kind, code)
     if code == "UNAVAILABLE" and kind == CRASHED:
         code = "INTERNAL"
     if code == "UNAVAILABLE" or NO_WORKER in message:
-        return ServerError(f"{UNAVAILABLE}: {message}", remedy=IS_IT_RUNNING)
+        return ServerError(
+            f"{UNAVAILABLE}: {message}", remedy=IS_IT_RUNNING, retry_after_s=retry_after_s
+        )
     if code in ("PERMISSION_DENIED", "UNAUTHENTICATED"):
         message = f"the server refused the token, pass a current one ({message})"
-    return RequestError(message, code=code, request_id=request_id)
+    return RequestError(message, code=code, request_id=request_id, retry_after_s=retry_after_s)
 
 
 def _named(status: int) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 import grpc
 from google.protobuf.empty_pb2 import Empty
 
-from torchkeep.client import failures
+from torchkeep.client import failures, retry_info
 from torchkeep.client.answer import MAX_ANSWER_BYTES, parse_health
 from torchkeep.client.endpoint import Endpoint
 from torchkeep.client.question import Question
@@ -63,7 +63,9 @@ class GrpcTransport:
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise failures.late(timeout, request_id) from error
             details = error.details() or ""
-            raise failures.of_rpc(code.name, details, self._endpoint, request_id) from error
+            told = [(one.key, one.value) for one in error.trailing_metadata() or ()]
+            wait = retry_info.of_metadata(told)
+            raise failures.of_rpc(code.name, details, self._endpoint, request_id, wait) from error
 
 
 def request_of(question: Question) -> PredictionsRequest:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 import httpcore
 
 from torchkeep import __version__
-from torchkeep.client import failures
+from torchkeep.client import failures, retry_after
 from torchkeep.client.answer import MAX_ANSWER_BYTES, is_answer, parse_health
 from torchkeep.client.deadline import DeadlineBackend
 from torchkeep.client.endpoint import Endpoint
@@ -26,6 +26,14 @@ HEADERS: Final = {
     "session_id": "x-session-id",
     "segments": "x-segments",
 }
+
+
+class Reply(NamedTuple):
+    """What came back; `retry_after_s` is how long the server asks to be left alone."""
+
+    status: int
+    body: bytes
+    retry_after_s: float | None
 
 
 class RestTransport:
@@ -47,16 +55,16 @@ class RestTransport:
         """Return the body of an answer; raise `RequestError` or `ServerError` if there is none."""
         headers, content = headers_of(question, token), question.body.content
         request = self._request("POST", path_of(question), headers, content)
-        status, body = self._exchange(request, timeout, question.request_id)
-        return answer_of(status, body, question.request_id)
+        reply = self._exchange(request, timeout, question.request_id)
+        return answer_of(reply.status, reply.body, question.request_id, reply.retry_after_s)
 
     def health(self, token: str | None, timeout: float) -> Health:
         """Return what the server says of itself."""
         request = self._request("GET", "/ping", _authorization(token), b"")
-        status, body = self._exchange(request, timeout, None)
-        if status not in (200, 500):  # 500 is how TorchServe says "Unhealthy"
-            raise failures.of_http(status, body, None)
-        return parse_health(body)
+        reply = self._exchange(request, timeout, None)
+        if reply.status not in (200, 500):  # 500 is how TorchServe says "Unhealthy"
+            raise failures.of_http(reply.status, reply.body, None, reply.retry_after_s)
+        return parse_health(reply.body)
 
     def close(self) -> None:
         """Close all connections."""
@@ -80,16 +88,14 @@ class RestTransport:
             method, url, headers=list((always | headers).items()), content=content
         )
 
-    def _exchange(
-        self, request: httpcore.Request, timeout: float, request_id: str | None
-    ) -> tuple[int, bytes]:
-        """Send a request; return status and body of the reply."""
+    def _exchange(self, request: httpcore.Request, timeout: float, request_id: str | None) -> Reply:
+        """Send a request; return what came back."""
         try:
             with (
                 self._backend.within(timeout),
                 closing(self._pool.handle_request(request)) as reply,
             ):
-                return reply.status, _read(reply, request_id)
+                return Reply(reply.status, _read(reply, request_id), _retry_after(reply))
         except httpcore.TimeoutException as error:
             raise failures.late(timeout, request_id) from error
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
@@ -110,13 +116,15 @@ def headers_of(question: Question, token: str | None) -> dict[str, str]:
     return {"content-type": question.body.content_type, **tags, **_authorization(token)}
 
 
-def answer_of(status: int, body: bytes, request_id: str | None) -> bytes:
+def answer_of(
+    status: int, body: bytes, request_id: str | None, retry_after_s: float | None = None
+) -> bytes:
     """Return the body if it is an answer, whatever its status; raise the failure that it is else.
 
     The status of a request with one item says what became of the item, and so does the answer.
     """
     if status != 200 and not is_answer(body):
-        raise failures.of_http(status, body, request_id)
+        raise failures.of_http(status, body, request_id, retry_after_s)
     return body
 
 
@@ -131,3 +139,11 @@ def _read(reply: httpcore.Response, request_id: str | None) -> bytes:
         if len(body) > MAX_ANSWER_BYTES:
             raise failures.oversized(MAX_ANSWER_BYTES, request_id)
     return bytes(body)
+
+
+def _retry_after(reply: httpcore.Response) -> float | None:
+    wanted = retry_after.HEADER.encode()
+    for name, value in reply.headers:
+        if name.lower() == wanted:
+            return retry_after.of_header(value.decode("latin-1"))
+    return None

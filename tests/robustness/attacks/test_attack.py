@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,10 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from robustness.attacks.attack import Attack
+from robustness.attacks.catalogue import Effort, build
 from robustness.attacks.perturbation import ascent_direction, distances, project, random_start
 from robustness.attacks.pgd import PGD
 from torchkeep.errors import SettingsError, TorchkeepError
-from torchkeep.threat_model import Epsilon, Norm, ThreatModel
+from torchkeep.threat_model import SMALLEST, Epsilon, Norm, ThreatModel, parse_threat
 
 LINF = ThreatModel(norm=Norm.LINF, eps=Epsilon(0.1))
 
@@ -124,3 +127,18 @@ def test_numbers_that_make_no_attack_are_refused(wrong: dict[str, float]) -> Non
     arguments = {"steps": 1, "step_size": 0.1, **wrong}
     with pytest.raises(SettingsError):
         PGD(threat=LINF, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+def test_a_radius_below_the_smallest_normal_float_is_refused_and_that_one_can_be_attacked(
+    norm: Norm,
+) -> None:
+    for eps in (5e-324, 1e-39, math.nextafter(SMALLEST, 0)):
+        with pytest.raises(SettingsError, match="less than float32 can reckon with") as refused:
+            parse_threat(f"{norm}:{eps!r}")
+        assert "\n" not in str(refused.value)
+    least = parse_threat(f"{norm}:{SMALLEST!r}")
+    model, dark = linear_model(), images() * (images(seed=1) > 0.5)  # small moves count on 0
+    labels = model(dark).argmax(1)
+    for name in ("fgsm", "pgd", "apgd-ce"):
+        assert build(name, least, effort=Effort.QUICK)(model, dark, labels).images.isfinite().all()

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from robustness.attacks.apgd import APGD
 from robustness.black_box.campaign import Campaign
-from robustness.black_box.endpoint import TRIES, BudgetSpentError, Endpoint
+from robustness.black_box.endpoint import LONGEST_WAIT_S, TRIES, BudgetSpentError, Endpoint
 from robustness.black_box.results import Outcome, Results, open_results
 from robustness.screened_model import load_classifier
 from tests.conftest import quiet
@@ -72,6 +73,59 @@ def test_never_more_than_the_budget(
     results = attacked(tiny, endpoint(client, budget), tmp_path / "r")
     assert server.answered == results.queries <= budget
     assert (server.answered > 0) == (budget >= 1)  # repeats are free, so less may be spent
+
+
+def test_square_spends_its_budget_on_small_images_that_hold(
+    client: Client, digits: Splits, tmp_path: Path
+) -> None:
+    tiny = campaign(digits, threat=parse_threat("linf:0.001"))
+    results = attacked(tiny, endpoint(client, 1800), tmp_path / "r")
+    held = [row for row in results.images if row.outcome is Outcome.HELD]
+    assert len(held) >= 4
+    assert all(row.queries >= 300 for row in held)  # one search alone ends at about 130
+
+
+def test_square_ends_where_no_image_is_left_to_ask(
+    client: Client, digits: Splits, tmp_path: Path
+) -> None:
+    tiny = campaign(digits, threat=parse_threat("linf:0.001"), levels=True)
+    results = attacked(tiny, endpoint(client, 1800), tmp_path / "r")
+    assert results.queries == IMAGES  # half a level is no other image
+
+
+@pytest.mark.parametrize("attack", ["square", "hopskipjump"])
+def test_what_would_attack_nothing_is_refused(digits: Splits, attack: str) -> None:
+    with pytest.raises(SettingsError, match=f"{attack} cannot do l1 3"):
+        campaign(digits, attack, threat=parse_threat("l1:3"))
+
+
+class _Watched(nn.Module):
+    """A linear network that keeps what it is asked."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.asked: list[torch.Tensor] = []
+        self.weights = torch.randn(size, 10, generator=torch.Generator().manual_seed(0)) / 100
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.asked.append(images)
+        return images.flatten(1) @ self.weights
+
+
+@pytest.mark.parametrize("margin", [0, 1, 10])
+def test_square_in_l2_asks_for_numbers_within_its_threat(
+    client: Client, server: Digits, digits: Splits, tmp_path: Path, margin: int
+) -> None:
+    sides = ((0, 0), (0, 0), (margin, margin), (margin, margin))
+    images = np.pad(digits.test.images[:1], sides)
+    server.network = network = _Watched(images.size)
+    pixels = torch.from_numpy(images).float() / 255
+    labels = network(pixels).argmax(1).numpy()
+    small = campaign(digits, threat=parse_threat("l2:0.01"), images=images, labels=labels)
+    results = attacked(small, endpoint(client, 300), tmp_path / "r")
+    moved = torch.cat(network.asked) - pixels
+    assert results.queries > 290
+    assert moved.flatten(1).norm(dim=1).max() <= 0.01 + 1e-5  # what is no number is not
 
 
 def test_hopskipjump_wins_over_grpc_from_decisions_alone(
@@ -162,6 +216,26 @@ def test_waits_are_bounded(client: Client, server: Digits, digits: Splits) -> No
     assert len(waits) == TRIES - 1
     assert sum(waits) < 10
     assert asked.used == 0
+
+
+@pytest.mark.parametrize(("said", "longest"), [("2", 2.0), ("0", 0.5), ("999999", LONGEST_WAIT_S)])
+@pytest.mark.parametrize("protocol", ["client", "grpc_client"])
+def test_it_waits_as_long_as_the_server_asks(
+    request: pytest.FixtureRequest,
+    server: Digits,
+    digits: Splits,
+    protocol: str,
+    said: str,
+    longest: float,
+) -> None:
+    server.throttle_every, server.retry_after = 2, said
+    waits: list[float] = []
+    asked = Endpoint(client=request.getfixturevalue(protocol), budget=10, sleep=waits.append)
+    for at in range(3):
+        asked.ask(digits.test.images[at : at + 1])
+    assert asked.throttles == len(waits) == 2
+    assert asked.used == server.answered == 3
+    assert all(min(float(said), longest) <= wait <= longest for wait in waits)
 
 
 def test_a_call_over_the_budget_asks_nothing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from dataclasses import replace
 
 import msgspec
@@ -127,3 +128,15 @@ def test_the_catalogue_covers_all_that_an_attacker_knows() -> None:
     assert set(catalogue().by_knowledge) == {
         "network", "network and detectors", "answers", "another network"
     }  # fmt: skip
+
+
+def test_each_source_says_against_what_it_was_checked() -> None:
+    for source in catalogue().sources:
+        assert source.checked
+        assert source.checked_at.startswith("https://")
+
+
+def test_an_id_has_the_form_of_its_source() -> None:
+    forms = {"nist": r"NISTAML\.0\d{2}", "atlas": r"AML\.T\d{4}(\.\d{3})?"}
+    for technique in catalogue().techniques:
+        assert re.fullmatch(forms[technique.source], technique.id)
