@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from handlers.call import Call
-from handlers.gateway_answer import gateway_answer
+from handlers.gateway_answer import gateway_answer, gateway_refusal
 from handlers.json_answer import json_answer
 from handlers.request import Response
 from handlers.served_model import ServedModel
@@ -26,7 +26,7 @@ class AnswerBuilder:
 
     def answer(self, call: Call) -> Response:
         """Return the response; the HTTP status of several items is 200, failed or not."""
-        if call.envelope is not None and call.fault is None:
+        if call.envelope is not None:
             return self._to_gateway(call, authentic=call.envelope.authentic)
         status = ItemStatus.OK
         if call.fault is not None:
@@ -37,8 +37,12 @@ class AnswerBuilder:
 
     def _to_gateway(self, call: Call, *, authentic: bool) -> Response:
         """Tell an authentic gateway all: it passes on what `disclose` allows."""
-        telling = Telling(disclose=Disclose.FULL) if authentic else self.telling
-        columns = gateway_answer(call.items, self.model, telling, disclose=self.telling.disclose)
+        disclose = self.telling.disclose
+        if call.fault is not None:
+            columns = gateway_refusal(call.fault, self.model, disclose=disclose)
+        else:
+            telling = Telling(disclose=Disclose.FULL) if authentic else self.telling
+            columns = gateway_answer(call.items, self.model, telling, disclose=disclose)
         body = envelope.encode_response(columns, self.envelope_key)
         return _response(call, body, envelope.CONTENT_TYPE, ItemStatus.OK)
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from handlers.bodies import Body, EncodedBody, TensorBody
 from handlers.decode import check_size, open_body
 from handlers.formats import Buffer, Format, is_envelope
 from handlers.item import Item
 from handlers.pixels import Expected, sides
-from handlers.request import Request, allowed_segments, origin_of
-from torchkeep.envelope import EnvelopeError, Origin, RequestEnvelope, decode_request
+from handlers.request import Request, allowed_segments, completed, origin_of
+from torchkeep.envelope import (
+    BodyPayload,
+    EnvelopeError,
+    Origin,
+    RequestEnvelope,
+    decode_request,
+)
 from torchkeep.errors import ItemError
 from torchkeep.ids import new_id, valid_id
 from torchkeep.schema import ItemStatus, Operation, RequestType
@@ -27,7 +35,10 @@ NOT_OPENED = "the request could not be opened"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """`origin` is who the answer goes to; with an envelope, items have origins of their own."""
+    """`origin` is who asks; with an envelope, items have origins of their own, and it is the first.
+
+    With an envelope and a fault, the envelope holds a body that could not be opened.
+    """
 
     origin: Origin
     request_type: RequestType
@@ -75,9 +86,9 @@ class CallOpener:
         body, about = open_body(data, request.content_type, self.expected)
         self._check_operation(request.operation, body)
         origin = origin_of(request, about, len(body), self.segment_attributes)
-        types = _types_of(request, body)
-        items = [Item(origin, place, body, place, types[place]) for place in range(len(body))]
-        return Call(origin=origin, request_type=_type_of(request), items=items)
+        return Call(
+            origin=origin, request_type=_type_of(request), items=_items(origin, body, request)
+        )
 
     def _open_envelope(self, request: Request, data: Buffer) -> Call:
         limit = self.expected.limits.max_items
@@ -85,10 +96,14 @@ class CallOpener:
             envelope = decode_request(data, self.envelope_key, max_items=limit)
         except EnvelopeError as error:
             raise ItemError(ItemStatus.BAD_INPUT, str(error)) from error
-        body = self._open_payload(envelope)
+        if envelope.operation is Operation.PROBE and not envelope.authentic:
+            raise ItemError(ItemStatus.BAD_INPUT, "only a gateway may probe")
+        request = replace(request, operation=envelope.operation)
+        if isinstance(envelope.payload, BodyPayload):
+            return self._open_enclosed(request, envelope, envelope.payload)
+        body = self._open_payload(envelope.payload)
         self._check_operation(envelope.operation, body)
         origins = [self._believe(origin, envelope.authentic) for origin in envelope.origins]
-        request = replace(request, operation=envelope.operation)
         columns = zip(
             envelope.origin_index.tolist(),
             envelope.item_index.tolist(),
@@ -100,14 +115,36 @@ class CallOpener:
             for position, (origin, index, request_type) in enumerate(columns)
         ]
         return Call(
-            origin=origin_of(request, {}, len(items), self.segment_attributes),
+            origin=origins[0],
             request_type=_type_of(request, gateway=envelope.authentic),
             items=items,
             envelope=envelope,
         )
 
-    def _open_payload(self, envelope: RequestEnvelope) -> Body:
-        payload = envelope.payload
+    def _open_enclosed(
+        self, request: Request, envelope: RequestEnvelope, payload: BodyPayload
+    ) -> Call:
+        """Open a body as if it had come directly; what it says of itself fills what is not said."""
+        request = replace(request, content_type=payload.content_type)
+        origin = self._believe(envelope.origins[0], envelope.authentic)
+        items, fault = [], None
+        try:
+            body, about = open_body(payload.data, payload.content_type, self.expected)
+            self._check_operation(request.operation, body)
+        except ItemError as error:
+            origin, fault = replace(origin, items=0), error
+        else:
+            origin = completed(origin, about, len(body), self.segment_attributes)
+            items = _items(origin, body, request, gateway=envelope.authentic)
+        return Call(
+            origin=origin,
+            request_type=_type_of(request, gateway=envelope.authentic),
+            items=items,
+            fault=fault,
+            envelope=envelope,
+        )
+
+    def _open_payload(self, payload: NDArray[Any] | Sequence[Buffer]) -> Body:
         if not isinstance(payload, np.ndarray):
             return EncodedBody(payload, self.expected)
         if payload.shape[1:] != self.expected.shape:
@@ -119,9 +156,10 @@ class CallOpener:
         return TensorBody(payload, Format.RAW)
 
     def _believe(self, origin: Origin, authentic: bool) -> Origin:
-        segments = allowed_segments(origin.segments, self.segment_attributes)
         known = origin if authentic else origin.as_stranger()
-        return replace(known, segments=segments)
+        if not known.segments:
+            return known
+        return replace(known, segments=allowed_segments(known.segments, self.segment_attributes))
 
     def _check_operation(self, operation: Operation, body: Body) -> None:
         limit = self.expected.limits.max_explain_items
@@ -135,8 +173,21 @@ class CallOpener:
         )
 
 
+def is_logged(request_type: RequestType) -> bool:
+    """Tell whether what was asked leaves a record."""
+    return request_type["operation"] != Operation.PROBE
+
+
+def _items(origin: Origin, body: Body, request: Request, *, gateway: bool = False) -> list[Item]:
+    """Return the items of a body that is one request's alone."""
+    types = _types_of(request, body, gateway=gateway)
+    return [Item(origin, place, body, place, kind) for place, kind in enumerate(types)]
+
+
 def _types_of(request: Request, body: Body, *, gateway: bool = False) -> list[RequestType]:
     """Return the request type of each item; items of one format share theirs."""
+    if isinstance(body, TensorBody):
+        return [_type_of(request, body.format, gateway=gateway)] * len(body)
     formats = [body.format_of(position) for position in range(len(body))]
     shared = {kind: _type_of(request, kind, gateway=gateway) for kind in set(formats)}
     return [shared[kind] for kind in formats]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from enum import StrEnum
 
+from torchkeep.dtype import Dtype
 from torchkeep.errors import SettingsError
 from torchkeep.image_shape import MAX_PIXELS
 from torchkeep.schema import Disclose, Policy
@@ -50,3 +52,55 @@ class ScreeningConfig:
 
     policy: Policy = Policy.FLAG
     disclose: Disclose = Disclose.VERDICT
+
+
+class Compile(StrEnum):
+    """What is made of the forward pass before the worker serves."""
+
+    NONE = "none"
+    COMPILE = "compile"  # `torch.compile`: fused kernels
+    CUDA_GRAPHS = "cuda_graphs"  # recorded kernels, launched as one
+
+
+MAX_SIZE_CLASSES = 8
+"""As many as `torch.compile` makes code for; beyond, it would quietly stop compiling."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingConfig:
+    """Section `[serving]`: how the network computes.
+
+    Compiled code fits one batch size: a batch is filled up to the next of `size_classes`.
+    """
+
+    dtype: Dtype = Dtype.FLOAT32
+    channels_last: bool = False
+    compile: Compile = Compile.NONE
+    size_classes: tuple[int, ...] = (1, 4, 16, 64, 256)
+
+    def __post_init__(self) -> None:
+        sizes = self.size_classes
+        whole = all(isinstance(size, int) and not isinstance(size, bool) for size in sizes)
+        if not whole or not 1 <= len(sizes) <= MAX_SIZE_CLASSES or min(sizes) < 1:
+            raise SettingsError(
+                f"[serving] size_classes is {list(sizes)}",
+                remedy=f"Give 1 to {MAX_SIZE_CLASSES} batch sizes, such as [1, 4, 16, 64, 256].",
+            )
+        if list(sizes) != sorted(set(sizes)):
+            raise SettingsError(
+                f"[serving] size_classes is {list(sizes)}", remedy="Give them in rising order."
+            )
+
+    def sizes_up_to(self, most: int) -> tuple[int, ...]:
+        """Return the size classes of batches of 1 to `most` items.
+
+        Raises `SettingsError` if none is as large as that.
+        """
+        if self.size_classes[-1] < most:
+            raise SettingsError(
+                f"[serving] size_classes end at {self.size_classes[-1]}, and batches of up to "
+                f"{most} are served",
+                remedy="Add a larger one, or lower [limits] max_forward_batch.",
+            )
+        needed = 1 + sum(size < most for size in self.size_classes)
+        return self.size_classes[:needed]

@@ -15,6 +15,7 @@ from handlers.item import Item, Judgement
 from handlers.served_model import ServedModel
 from handlers.telling import Telling
 from torchkeep.envelope import NO_CLASS, ResponseEnvelope
+from torchkeep.errors import ItemError
 from torchkeep.schema import MAX_LOGGED_CLASSES, Disclose, ItemStatus
 
 NAN = float("nan")
@@ -50,6 +51,28 @@ def gateway_answer(
             for place, item in enumerate(items)
             if item.attribution is not None
         },
+    )
+
+
+def gateway_refusal(
+    fault: ItemError, model: ServedModel, *, disclose: Disclose
+) -> ResponseEnvelope:
+    """Return the answer to a body that could not be opened: one item, and why there is none."""
+    unknown = np.full(1, NAN, dtype=np.float32)
+    return ResponseEnvelope(
+        model=model.name,
+        model_version=model.version,
+        disclose=disclose,
+        threshold=NAN,
+        statuses=[fault.status],
+        verdicts=[None],
+        class_index=np.array([NO_CLASS], dtype=np.int32),
+        probability=unknown,
+        score=unknown,
+        p_value=unknown,
+        probabilities=np.empty((1, 0), dtype=np.float32),
+        labels={},
+        messages={0: fault.message},
     )
 
 

@@ -15,6 +15,7 @@ from monitoring.array_fields import encode_input
 from monitoring.request_log import is_sampled
 from torchkeep.envelope import Origin
 from torchkeep.errors import ItemError
+from torchkeep.ids import trace_id_of
 from torchkeep.schema import (
     SCHEMA_VERSION,
     ErrorInfo,
@@ -120,6 +121,8 @@ class RecordBuilder:
             record["session_id"] = origin.session_id
         if origin.segments:
             record["segments"] = dict(origin.segments)
+        if origin.traceparent and (trace_id := trace_id_of(origin.traceparent)):
+            record["trace_id"] = trace_id
         return record
 
     def _screening(self, judgement: Judgement) -> Screening:

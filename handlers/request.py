@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
@@ -34,6 +34,7 @@ class Request:
     correlation_id: str | None = None
     session_id: str | None = None
     segments: str = ""
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,20 +55,33 @@ def origin_of(
     `about` is what its JSON body says; headers win over it. An id that is none is ignored (the
     request id is replaced), and so are segments that are not allow-listed short texts.
     """
-
-    def pick(name: str, given: str | None) -> str | None:
-        told = about.get(name)
-        return valid_id(given) or valid_id(told if isinstance(told, str) else None)
-
-    return Origin(
-        request_id=pick("request_id", request.request_id) or new_id(),
+    said = Origin(
+        request_id=valid_id(request.request_id) or _told_id(about, "request_id") or new_id(),
         items=items,
-        correlation_id=pick("correlation_id", request.correlation_id),
-        session_id=pick("session_id", request.session_id),
-        segments=allowed_segments(
-            _parse_segments(request.segments) or about.get("segments"), allowed
-        ),
+        correlation_id=valid_id(request.correlation_id),
+        session_id=valid_id(request.session_id),
+        traceparent=request.traceparent,
+        segments=allowed_segments(_parse_segments(request.segments), allowed),
     )
+    return completed(said, about, items, allowed)
+
+
+def completed(
+    origin: Origin, about: Mapping[str, Any], items: int, allowed: Collection[str]
+) -> Origin:
+    """Return an origin of that many items; what it does not say is taken from `about`."""
+    return replace(
+        origin,
+        items=items,
+        correlation_id=origin.correlation_id or _told_id(about, "correlation_id"),
+        session_id=origin.session_id or _told_id(about, "session_id"),
+        segments=origin.segments or allowed_segments(about.get("segments"), allowed),
+    )
+
+
+def _told_id(about: Mapping[str, Any], name: str) -> str | None:
+    told = about.get(name)
+    return valid_id(told) if isinstance(told, str) else None
 
 
 def allowed_segments(segments: object, allowed: Collection[str]) -> dict[str, str]:

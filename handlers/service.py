@@ -15,13 +15,13 @@ from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 
-import numpy as np
-
 from handlers.answers import AnswerBuilder
-from handlers.call import Call, CallOpener
-from handlers.config import LimitsConfig, ScreeningConfig
+from handlers.call import Call, CallOpener, is_logged
+from handlers.config import LimitsConfig, ScreeningConfig, ServingConfig
+from handlers.cuda_faults import end_worker_if_fatal
 from handlers.describe import describe
 from handlers.explain import explain
+from handlers.forward import Forward
 from handlers.item import Item
 from handlers.judge import judge
 from handlers.pixels import Expected, Images, stack, to_unit_floats
@@ -31,7 +31,7 @@ from handlers.served_model import ServedModel
 from handlers.stopwatch import Stopwatch
 from handlers.telling import Telling
 from monitoring.request_log import LogFullError, RequestLog, RequestLogConfig
-from robustness.screened_model import ScreenedBatch, ScreenedModel
+from robustness.screened_model import ScreenedModel
 from torchkeep.errors import ItemError
 from torchkeep.schema import InferenceRecord, ItemStatus, Operation
 
@@ -39,9 +39,10 @@ logger = logging.getLogger(__name__)
 
 EXPIRED = "the deadline of the item had passed before it was served"
 FAILED = "the server failed on the batch of this item"
-MODEL_FAILED = "the model failed on the batch of this item"
 EXPLANATION_FAILED = "the explanation of this item failed"
 UNLOGGED = "the request cannot be logged, and nothing is answered without a record"
+
+PLAIN = ServingConfig()
 
 
 class Service:
@@ -56,9 +57,12 @@ class Service:
         limits: LimitsConfig,
         screening: ScreeningConfig,
         log_config: RequestLogConfig,
+        serving: ServingConfig = PLAIN,
         envelope_key: bytes | None = None,
     ) -> None:
+        """Make ready to serve; raises `SettingsError` if `serving` does not fit the model."""
         self._model = model
+        self._forward = Forward(model, serving, most=limits.max_forward_batch)
         self._log = log
         self._limits = limits
         self._policy = screening.policy
@@ -75,8 +79,8 @@ class Service:
         )
 
     def warm_up(self) -> None:
-        """Run one forward pass, so that the first request does not pay for it; logs nothing."""
-        self._model.screen(np.zeros((1, *self._model.input_shape), dtype=np.uint8))
+        """Run forward passes, so that no request pays for the first; logs nothing."""
+        self._forward.warm_up()
 
     def answer(self, requests: Sequence[Request]) -> list[Response]:
         """Answer each request; when this returns, every answered item is in the log."""
@@ -86,25 +90,27 @@ class Service:
         records = [
             self._records.of_refusal(call, call.fault, watch.runtime)
             for call in calls
-            if call.fault is not None
+            if call.fault is not None and is_logged(call.request_type)
         ]
         items = [item for call in calls for item in call.items]
         size = self._limits.max_forward_batch
         for start in range(0, len(items), size):
             chunk = items[start : start + size]
             self._serve(chunk, watch)
-            records += self._records.of_items(chunk, watch.runtime)
+            logged = [item for item in chunk if is_logged(item.request_type)]
+            records += self._records.of_items(logged, watch.runtime)
             _drop_images(chunk)
         watch.stop()
         if not self._write(records):
-            calls = [_withdraw(call) for call in calls]
+            calls = [_withdraw(call) if is_logged(call.request_type) else call for call in calls]
         return [self._answers.answer(call) for call in calls]
 
     def _serve(self, items: Sequence[Item], watch: Stopwatch) -> None:
         """Take one chunk of items from bytes to judgements; raises nothing."""
         try:
             self._take_through(items, watch)
-        except Exception:
+        except Exception as error:
+            end_worker_if_fatal(error)
             logger.exception("a batch of %d items failed", len(items))
             _fail([item for item in items if item.status is ItemStatus.OK], FAILED)
 
@@ -116,19 +122,16 @@ class Service:
         images = stack([item.image for item in ready if item.image is not None])
         describe(ready, images)
         with watch.measure("screen_predict"):
-            batch = self._screen(images)
-        if batch is None:
-            _fail(ready, MODEL_FAILED)
-            return
-        judge(ready, batch, self._model.classes, self._policy)
+            parts = self._forward.screen(images)
+        start = 0
+        for part in parts:
+            group = ready[start : start + part.items]
+            if part.batch is None:
+                _fail(group, part.fault)
+            else:
+                judge(group, part.batch, self._model.classes, self._policy)
+            start += part.items
         self._explain(ready, images)
-
-    def _screen(self, images: Images) -> ScreenedBatch | None:
-        try:
-            return self._model.screen(images)
-        except Exception:
-            logger.exception("the model failed on a batch of %d", len(images))
-            return None
 
     def _explain(self, items: Sequence[Item], images: Images) -> None:
         places = [place for place, item in enumerate(items) if _wants_explanation(item)]
@@ -143,7 +146,8 @@ class Service:
                 device=self._model.device,
                 steps=self._limits.explain_steps,
             )
-        except Exception:
+        except Exception as error:
+            end_worker_if_fatal(error)
             logger.exception("the explanation of %d items failed", len(asked))
             _fail(asked, EXPLANATION_FAILED)
             return
@@ -163,7 +167,7 @@ class Service:
 
 def _decode(items: Sequence[Item]) -> list[Item]:
     """Give items their images; return those that have one, and fail the others."""
-    now = time.time_ns()
+    now = time.monotonic_ns()
     timely = []
     for item in items:
         if 0 < item.origin.deadline_ns <= now:

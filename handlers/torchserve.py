@@ -21,7 +21,8 @@ from typing import Any
 
 import torch
 
-from handlers.config import LimitsConfig, ScreeningConfig
+from handlers.config import LimitsConfig, ScreeningConfig, ServingConfig
+from handlers.memory import keep_freed_memory
 from handlers.request import Request, Response
 from handlers.served_model import ServedModel
 from handlers.service import Service
@@ -62,12 +63,15 @@ def start(model_dir: Path, context: Any) -> Service:
     Raises `ArtifactError` or `SettingsError`, whose one line stands in the worker's log.
     """
     os.environ["TS_DECODE_INPUT_REQUEST"] = "false"  # bodies are decoded here, and nowhere else
+    keep_freed_memory()
     warnings.filterwarnings("ignore", module="PIL")  # callers' images must not fill our log
     settings = Settings.load()
     log_config = settings.section("request_log", RequestLogConfig)
     torch.set_num_threads(_threads(context))
     artifact = ModelArtifact.load(model_dir)
-    model = load_screened_model(artifact, _device(context.system_properties.get("gpu_id")))
+    serving = settings.section("serving", ServingConfig)
+    device = _device(context.system_properties.get("gpu_id"))
+    model = load_screened_model(artifact, device, serving.dtype)
     service = Service(
         model,
         ServedModel.of(artifact, model, __version__),
@@ -75,6 +79,7 @@ def start(model_dir: Path, context: Any) -> Service:
         limits=settings.section("limits", LimitsConfig),
         screening=settings.section("screening", ScreeningConfig),
         log_config=log_config,
+        serving=serving,
         envelope_key=_envelope_key(),
     )
     service.warm_up()
@@ -129,6 +134,7 @@ def _rest_request(headers: Mapping[str, str], body: Any, part_type: str) -> Requ
         correlation_id=named.get("x-correlation-id"),
         session_id=named.get("x-session-id"),
         segments=named.get("x-segments", ""),
+        traceparent=named.get("traceparent", ""),
     )
 
 
@@ -147,6 +153,7 @@ def _grpc_request(inputs: Mapping[str, Any], body: Any) -> Request:
         correlation_id=named.get("correlation_id"),
         session_id=named.get("session_id"),
         segments=named.get("segments", ""),
+        traceparent=named.get("traceparent", ""),
     )
 
 

@@ -39,6 +39,7 @@ from robustness.second_look import NAME as SECOND_LOOK
 from torchkeep.architectures import Classifier
 from torchkeep.artifact import ModelArtifact
 from torchkeep.data import ImageSet, Splits
+from torchkeep.dtype import Dtype
 from torchkeep.errors import SettingsError
 from torchkeep.schema import EMBEDDING_DIMS
 
@@ -64,6 +65,8 @@ class DetectorConfig:
     """What goes before the classifier, such as `jpeg:75`; heads see what comes out of it."""
     second_look: float = 0.0
     """Share of clean images, the most suspicious, that are looked at again; 0 for none."""
+    dtype: Dtype = Dtype.FLOAT32
+    """What the network will compute in when it is served."""
 
     def __post_init__(self) -> None:
         if not 0 < self.target_fpr < 1 or not 0 < self.confidence < 1:
@@ -137,6 +140,8 @@ def _fit_heads(
     clean = to_unit(splits.train.subset(chosen))
     labels = torch.from_numpy(splits.train.labels[chosen])
     attacked = _attack(artifact, classifier, clean, labels, config, device, progress)
+    if config.dtype is Dtype.BFLOAT16:  # only now: attacks follow the finer gradients of float32
+        classifier.compute_in_bfloat16()
     wrapped = art_classifier(classifier, artifact.manifest.input.chw, device)
     width = classifier.activations(clean[:1].to(device))[0].shape[1]
     clean, attacked = _preprocessed(clean, config), _preprocessed(attacked, config)
@@ -287,7 +292,7 @@ def _describe(
         "calibration": {
             "id": identity.hexdigest()[:16],
             "device_type": device.type,
-            "dtype": str(tensors[FUSED_SCORES_B].dtype).removeprefix("torch."),
+            "dtype": config.dtype,
             "target_fpr": config.target_fpr,
             "confidence": threshold.confidence,
             "threshold": threshold.value,

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from torchkeep import envelope
 from torchkeep.envelope import (
+    BodyPayload,
     EnvelopeError,
     Origin,
     RequestEnvelope,
@@ -38,6 +39,7 @@ FULL_ORIGIN = Origin(
     correlation_id="trip-1",
     client="0123456789abcdef",
     session_id="s:1",
+    traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     segments={"country": "Österreich", "plan": ""},
     deadline_ns=2**63,
     attempt=2,
@@ -113,6 +115,39 @@ def test_a_request_with_encoded_images_comes_out_as_it_went_in() -> None:
     assert [bytes(blob) for blob in seen.payload] == [b"one", b"", b"three" * 100]
 
 
+def body_envelope(payload: BodyPayload, **changes: Any) -> RequestEnvelope:
+    single = RequestEnvelope(
+        operation=Operation.PREDICT,
+        origins=[FULL_ORIGIN],
+        origin_index=np.zeros(1, dtype=np.uint32),
+        item_index=np.zeros(1, dtype=np.uint32),
+        payload=payload,
+    )
+    return replace(single, **changes)
+
+
+def test_a_body_for_several_items_is_refused() -> None:
+    two = np.zeros(2, dtype=np.uint32)
+    sent = body_envelope(BodyPayload("", b"x"), origin_index=two, item_index=two)
+    with pytest.raises(EnvelopeError, match="a body for 2 items; expected 1"):
+        read_request(encode_request(sent, KEY))
+
+
+def test_a_body_of_another_length_than_it_says_is_refused() -> None:
+    data = encode_request(body_envelope(BodyPayload("", b"0123456789")), KEY)
+    for changed, fault in ((data[:-33], "ends inside its body"), (data[:-32] + b"x", "too many")):
+        with pytest.raises(EnvelopeError, match=fault):
+            read_request(signed(changed))
+
+
+def test_a_payload_of_an_unknown_kind_is_refused() -> None:
+    data = encode_request(body_envelope(BodyPayload("", b"0123456789")), KEY)
+    payload = data[:-49]  # kind, 2 + 4 bytes of lengths, 10 of the body, 32 of the signature
+    assert data[len(payload)] == 4
+    with pytest.raises(EnvelopeError, match="payload 9; expected 1 to 4"):
+        read_request(signed(payload + b"\x09" + data[len(payload) + 1 : -32]))
+
+
 def test_a_response_comes_out_as_it_went_in() -> None:
     sent = response_envelope()
     seen = decode_response(encode_response(sent, KEY), KEY)
@@ -140,6 +175,7 @@ origins = st.builds(
     correlation_id=st.none() | ids,
     client=st.none() | ids,
     session_id=st.none() | ids,
+    traceparent=texts,
     segments=st.dictionaries(texts, texts, max_size=5),
     deadline_ns=st.integers(0, 2**64 - 1),
     attempt=st.integers(1, 255),
@@ -158,6 +194,16 @@ def test_any_origins_come_out_as_they_went_in(made: list[Origin], operation: Ope
         payload=[b"x"] * len(made),
     )
     assert_same_request(read_request(encode_request(sent, KEY)), sent)
+
+
+@FUZZ
+@given(texts, st.binary(max_size=200), st.sampled_from(Operation))
+def test_a_body_comes_out_as_it_went_in(kind: str, body: bytes, operation: Operation) -> None:
+    sent = body_envelope(BodyPayload(kind, body), operation=operation)
+    seen = read_request(encode_request(sent, KEY))
+    assert_same_request(seen, sent)
+    assert isinstance(seen.payload, BodyPayload)
+    assert (seen.payload.content_type, bytes(seen.payload.data)) == (kind, body)
 
 
 @pytest.mark.parametrize("key", [None, OTHER_KEY])
@@ -197,8 +243,8 @@ def test_a_request_is_no_response_and_a_response_no_request() -> None:
 
 def test_an_envelope_of_another_version_is_refused() -> None:
     data = bytearray(encode_request(request_envelope(), KEY))
-    data[4] = 2
-    with pytest.raises(EnvelopeError, match="version 2; expected 1"):
+    data[4] = 1
+    with pytest.raises(EnvelopeError, match="version 1; expected 2"):
         read_request(bytes(data))
 
 
@@ -246,12 +292,17 @@ def test_an_envelope_without_items_is_refused() -> None:
 
 def test_a_text_that_does_not_fit_is_not_written() -> None:
     long = Origin(request_id="a", items=1, segments={"note": "x" * 65_536})
-    with pytest.raises(EnvelopeError, match="65536 bytes does not fit"):
-        encode_request(request_envelope(origins=[long]), KEY)
+    traced = replace(FULL_ORIGIN, traceparent="x" * 65_536)
+    for origin in (long, traced):
+        with pytest.raises(EnvelopeError, match="65536 bytes does not fit"):
+            encode_request(request_envelope(origins=[origin]), KEY)
 
 
-def test_every_shortened_request_is_refused() -> None:
-    data = encode_request(request_envelope(), KEY)
+@pytest.mark.parametrize(
+    "sent", [request_envelope(), body_envelope(BodyPayload("image/png", b"0123456789"))]
+)
+def test_every_shortened_request_is_refused(sent: RequestEnvelope) -> None:
+    data = encode_request(sent, KEY)
     for length in range(len(data) - 32):
         with pytest.raises(EnvelopeError):
             read_request(signed(data[:length]))
@@ -267,9 +318,9 @@ def test_every_shortened_response_is_refused() -> None:
 @pytest.mark.parametrize(
     "claim",
     [
-        struct.pack("<4sBBBII", b"TKEP", 1, 1, 0, 2**32 - 1, 2**32 - 1),
-        struct.pack("<4sBBBII", b"TKEP", 1, 1, 0, 1, 99) + b"\0" * 1000,
-        struct.pack("<4sBBBIIf", b"TKEP", 1, 2, 0, 2**32 - 1, 2**32 - 1, 0.0) + b"\0" * 4,
+        struct.pack("<4sBBBII", b"TKEP", 2, 1, 0, 2**32 - 1, 2**32 - 1),
+        struct.pack("<4sBBBII", b"TKEP", 2, 1, 0, 1, 99) + b"\0" * 1000,
+        struct.pack("<4sBBBIIf", b"TKEP", 2, 2, 0, 2**32 - 1, 2**32 - 1, 0.0) + b"\0" * 4,
     ],
 )
 def test_a_claim_of_much_allocates_little(claim: bytes) -> None:
@@ -297,7 +348,7 @@ def test_random_bytes_are_survived(tail: bytes) -> None:
     survives(tail)
     survives(envelope.MAGIC + tail)
     for kind in (1, 2):
-        survives(signed(envelope.MAGIC + bytes([1, kind]) + tail))
+        survives(signed(envelope.MAGIC + bytes([2, kind]) + tail))
 
 
 @FUZZ
@@ -308,6 +359,7 @@ def test_mutated_envelopes_are_survived(data: st.DataObject) -> None:
             [
                 encode_request(request_envelope(), KEY),
                 encode_request(request_envelope(payload=[b"a", b"bb", b""]), KEY),
+                encode_request(body_envelope(BodyPayload("image/png", b"0123456789")), KEY),
                 encode_response(response_envelope(), KEY),
             ]
         )

@@ -95,6 +95,7 @@ class Operation(StrEnum):
 
     PREDICT = "predict"
     EXPLAIN = "explain"
+    PROBE = "probe"  # a gateway asks whether the model answers; served in full, never logged
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +188,45 @@ class InferenceRecord(TypedDict, total=False):
     client: Required[Annotated[str | None, Doc("keyed hash of the client; None if direct")]]
     session_id: NotRequired[Annotated[str, Doc("the caller's session id, if given")]]
     segments: NotRequired[Annotated[dict[str, str], Doc("allow-listed attributes, if given")]]
+    trace_id: NotRequired[Annotated[str, Doc("trace of the request, 32 hex digits, if traced")]]
     input: NotRequired[Annotated[LoggedInput, Doc("the pixels: sampled, off by default")]]
     dropped_before: NotRequired[Annotated[int, Doc("records lost just before this one: disk full")]]
+
+
+class AccessRecord(TypedDict):
+    """One request, whatever became of it, written by the gateway before it is answered."""
+
+    schema: Annotated[int, Doc("version of this schema")]
+    kind: Annotated[Literal["access"], Doc("kind of record")]
+    timestamp_ns: Annotated[int, Doc("UTC, ns since 1970, when the request was logged")]
+    request_id: Annotated[str, Doc("the caller's id of the request if valid, else ours")]
+    correlation_id: Annotated[str | None, Doc("the caller's id across requests")]
+    trace_id: NotRequired[Annotated[str, Doc("trace of the request, 32 hex digits, if traced")]]
+    protocol: Annotated[Literal["rest", "grpc"], Doc("how the request came in")]
+    route: Annotated[str, Doc("template of the path, or name of the gRPC method")]
+    operation: Annotated[str | None, Doc("predict or explain; None: another, or unknown")]
+    model: Annotated[str, Doc("model name as asked, or '' if the request did not come so far")]
+    model_version: Annotated[str, Doc("version that answered, else the one asked for, or ''")]
+    client: Annotated[str | None, Doc("keyed hash of the client; None: no valid key")]
+    code: Annotated[str, Doc("what became of it, as gRPC names it: OK, INVALID_ARGUMENT ...")]
+    http_status: Annotated[int, Doc("HTTP status; over gRPC, the one that means the same")]
+    message: Annotated[str, Doc("the line the caller got, or '' if all went well")]
+    items: Annotated[int, Doc("number of items in the request, 0 if it was not read so far")]
+    items_ok: Annotated[int, Doc("items that were answered with a prediction")]
+    bytes_in: Annotated[int, Doc("size of the request's body, in bytes, as far as it was read")]
+    verdict: Annotated[str, Doc("worst of its items: failed, suspicious, clean, or '' for none")]
+    queue_ms: Annotated[float, Doc("ms that it waited for its call to TorchServe")]
+    backend_ms: Annotated[float, Doc("ms of that call")]
+    total_ms: Annotated[float, Doc("ms from its first byte to the log's write")]
+    batch_size: Annotated[int, Doc("items of the largest call that held items of this request")]
+    attempt: Annotated[int, Doc("1 if the first call answered, 2 after a retry")]
+    gateway: Annotated[int, Doc("process id of the gateway")]
+    code_version: Annotated[str, Doc("version of torchkeep")]
+    dropped_before: NotRequired[Annotated[int, Doc("records lost just before this one: disk full")]]
+
+
+LOGGED: dict[str, type] = {"inference": InferenceRecord, "access": AccessRecord}
+"""The schema of each kind of record in the request log."""
 
 
 class FeatureSummary(TypedDict):

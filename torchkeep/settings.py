@@ -19,7 +19,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from torchkeep.errors import SettingsError
 
-SECTIONS = ("data", "limits", "models", "request_log", "screening", "server")
+SECTIONS = ("data", "gateway", "limits", "models", "request_log", "screening", "server", "serving")
 """Every section there is; a config class that is not listed here cannot be loaded."""
 
 RESERVED_VARIABLES = frozenset(
@@ -137,7 +137,8 @@ def _parse(text: str, hint: Any, where: str) -> Any:
         except ValueError as error:
             raise SettingsError(f"{where} is {text!r}", remedy=f"Give {_article(kind)}.") from error
     if get_origin(kind) is tuple:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+        parts = [part.strip() for part in text.split(",")]
+        return tuple(_parse(part, get_args(kind)[0], where) for part in parts if part)
     return _convert(text, hint, where)
 
 

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from numpy.typing import NDArray
 
-from handlers.config import LimitsConfig, ScreeningConfig
+from handlers.config import LimitsConfig, ScreeningConfig, ServingConfig
 from handlers.pixels import Expected
 from handlers.request import Request, Response
 from handlers.served_model import ServedModel
@@ -82,6 +82,7 @@ def make_bench(digits_artifact: ModelArtifact, tmp_path: Path) -> Iterator[MakeB
         screening: ScreeningConfig | None = None,
         log: RequestLogConfig | None = None,
         threshold: float | None = None,
+        serving: ServingConfig | None = None,
     ) -> Bench:
         config = log or RequestLogConfig()
         model = load_screened_model(digits_artifact, "cpu")
@@ -96,6 +97,7 @@ def make_bench(digits_artifact: ModelArtifact, tmp_path: Path) -> Iterator[MakeB
             limits=limits or LimitsConfig(),
             screening=screening or ScreeningConfig(),
             log_config=config,
+            serving=serving or ServingConfig(),
             envelope_key=KEY,
         )
         return Bench(service, model, counting, digits_artifact)

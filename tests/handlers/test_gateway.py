@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from handlers.config import ScreeningConfig
-from monitoring.request_log import RequestLogConfig
+from handlers.request import Request
+from monitoring.request_log import LogFullError, OnFull, RequestLogConfig
 from tests.handlers.conftest import KEY, Bench, MakeBench, read
 from tests.handlers.samples import png
 from torchkeep.envelope import (
@@ -27,12 +28,14 @@ from torchkeep.schema import Disclose, ItemStatus, Operation, Policy, Role, Verd
 
 Images = NDArray[np.uint8]
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 ANNA = Origin(
     request_id="anna-1",
     items=3,
     correlation_id="trip",
     client="c0ffee",
     session_id="s1",
+    traceparent=f"00-{TRACE}-00f067aa0ba902b7-01",
     segments={"country": "AT", "secret": "x"},
     attempt=2,
     role=Role.CANARY,
@@ -70,10 +73,12 @@ def test_every_item_is_logged_under_the_request_it_came_from(
         assert (record["client"], record["role"], record["attempt"]) == ("c0ffee", "canary", 2)
         assert (record["correlation_id"], record["session_id"]) == ("trip", "s1")
         assert record["segments"] == {"country": "AT"}
+        assert record["trace_id"] == TRACE
     for record, item in ((second, 0), (fourth, 1)):
         assert (record["request_id"], record["item"], record["client"]) == ("ben-1", item, "beef")
         assert record["request_type"]["protocol"] == "gateway"
         assert record["batch_size"] == 4
+        assert "trace_id" not in record
     assert bench.log.writes == 1
 
 
@@ -160,8 +165,8 @@ def test_encoded_images_of_many_callers_have_their_own_ends(bench: Bench, images
 def test_an_item_past_its_deadline_is_not_served(
     bench: Bench, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    late = replace(BEN, deadline_ns=time.time_ns() - 1)
-    timely = replace(ANNA, deadline_ns=time.time_ns() + 60 * 10**9)
+    late = replace(BEN, deadline_ns=time.monotonic_ns() - 1)
+    timely = replace(ANNA, deadline_ns=time.monotonic_ns() + 60 * 10**9)
     served: list[int] = []
     real = bench.model.screen
     monkeypatch.setattr(
@@ -185,7 +190,7 @@ def test_an_envelope_may_ask_for_explanations(bench: Bench, images: Images) -> N
     ("damage", "http_status", "message"),
     [
         (lambda data: data[:50], 400, "the envelope ends inside its origins"),
-        (lambda data: data[:4] + b"\x09" + data[5:], 400, "the envelope has version 9; expected 1"),
+        (lambda data: data[:4] + b"\x09" + data[5:], 400, "the envelope has version 9; expected 2"),
         (lambda data: data + b"\0", 400, "the envelope has 1 bytes too many"),
     ],
 )
@@ -214,3 +219,62 @@ def test_a_bad_float_in_a_gateways_tensor_is_its_own_items_fault(
     floats[1, 0, 0, 0] = np.nan
     answer = send(bench, envelope(floats))
     assert [status.value for status in answer.statuses] == ["ok", "bad_input", "ok", "ok"]
+
+
+def test_a_probe_is_served_in_full_and_leaves_no_record(bench: Bench, images: Images) -> None:
+    asked = send(bench, envelope(images))
+    before = bench.records()
+    probed = send(bench, envelope(images, operation=Operation.PROBE))
+    np.testing.assert_array_equal(probed.probabilities, asked.probabilities)
+    np.testing.assert_array_equal(probed.score, asked.score)
+    assert bench.records() == before
+
+
+@pytest.mark.parametrize("key", [None, bytes(32)])
+def test_a_stranger_may_not_probe(
+    bench: Bench, images: Images, monkeypatch: pytest.MonkeyPatch, key: bytes | None
+) -> None:
+    monkeypatch.setattr(bench.model, "screen", None)  # whoever calls it fails
+    probe = encode_request(envelope(images, operation=Operation.PROBE), key)
+    response = bench.send(probe, CONTENT_TYPE)
+    assert response.http_status == 400
+    assert read(response)["error"]["message"] == "only a gateway may probe"
+    assert [record["status"] for record in bench.records()] == ["bad_input"]
+
+
+def test_a_probe_beside_others_changes_nothing_for_them(bench: Bench, images: Images) -> None:
+    sent = [envelope(images, operation=Operation.PROBE), envelope(images)]
+    requests = [Request(body=encode_request(one, KEY), protocol="grpc") for one in sent]
+    for response in bench.service.answer(requests):
+        assert list(decode_response(response.body, KEY).statuses) == [ItemStatus.OK] * 4
+    assert [record["item"] for record in bench.records()] == [2, 0, 0, 1]
+
+
+def test_a_probe_does_not_fail_for_want_of_a_log(
+    make_bench: MakeBench, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(log=RequestLogConfig(on_full=OnFull.REFUSE))
+
+    def full(records: object) -> None:
+        raise LogFullError("no space")
+
+    monkeypatch.setattr(bench.log, "write", full)
+    sent = [envelope(images, operation=Operation.PROBE), envelope(images)]
+    requests = [Request(body=encode_request(one, KEY), protocol="grpc") for one in sent]
+    probe, asked = (
+        decode_response(response.body, KEY) for response in bench.service.answer(requests)
+    )
+    assert list(probe.statuses) == [ItemStatus.OK] * 4
+    assert list(asked.statuses) == [ItemStatus.ERROR] * 4
+    assert "cannot be logged" in asked.messages[0]
+
+
+@pytest.mark.parametrize("traceparent", ["", "00-junk", f"00-{TRACE}-00f067aa0ba902b7-01-more"])
+def test_only_a_traceparent_that_is_one_names_a_trace(
+    bench: Bench, images: Images, traceparent: str
+) -> None:
+    bench.send(png(images[0]), traceparent=traceparent)
+    bench.send(png(images[0]), traceparent=ANNA.traceparent)
+    without, with_ = bench.records()
+    assert "trace_id" not in without
+    assert with_["trace_id"] == TRACE

@@ -223,3 +223,50 @@ def test_a_worker_with_a_bad_setting_or_artifact_does_not_start(
     monkeypatch.setenv("TORCHKEEP_SCREENING_POLICY", "refuse")
     with pytest.raises(SettingsError, match="Choose from: observe, flag, reject"):
         FrontEnd(digits_artifact.path)
+
+
+def test_a_worker_serves_in_the_layout_that_is_set(
+    home: Home, digits_artifact: ModelArtifact, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHKEEP_SERVING_CHANNELS_LAST", "true")
+    front_end = FrontEnd(digits_artifact.path)
+    (reply,) = front_end.send(rest(images.tobytes(), RAW))
+    assert [item["status"] for item in read(reply)["predictions"]] == ["ok"] * 4
+    (service,) = torchserve._services.values()
+    weights = [p for p in service._model.classifier.parameters() if p.ndim == 4 and p.shape[1] > 1]
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        (
+            "DTYPE",
+            "bfloat16",
+            r"calibrated in float32, not bfloat16.*fit-detectors --dtype bfloat16",
+        ),
+        ("COMPILE", "cuda_graphs", "cuda_graphs, and the model is on the cpu"),
+    ],
+)
+def test_a_worker_does_not_serve_what_does_not_fit_the_artifact(
+    home: Home,
+    digits_artifact: ModelArtifact,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+    fault: str,
+) -> None:
+    monkeypatch.setenv(f"TORCHKEEP_SERVING_{name}", value)
+    with pytest.raises((ArtifactError, SettingsError), match=fault):
+        FrontEnd(digits_artifact.path)
+
+
+def test_a_traceparent_reaches_the_record(front_end: FrontEnd, home: Home, images: Images) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    header = f"00-{trace}-00f067aa0ba902b7-01"
+    front_end.send(
+        rest(png(images[0]), headers={"Traceparent": header}),
+        grpc(data=png(images[0]), traceparent=header.encode()),
+        rest(png(images[0])),
+    )
+    assert [record.get("trace_id") for record in records(home)] == [trace, trace, None]

@@ -14,10 +14,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from torchkeep.architectures.classifier import Classifier, Normalise
+from torchkeep.architectures.classifier import Classifier, Normalise, pool
 from torchkeep.architectures.foreign import construct
 from torchkeep.image_shape import ImageShape
 
@@ -84,7 +83,7 @@ class Body(nn.Module):
         if self._pooled is not None and name not in self._pooled:
             if output.requires_grad:
                 output = output.clone()  # the gradient of a maximum looks at it once more
-            self._pooled[name] = output.mean((2, 3)), output.amax((2, 3))
+            self._pooled[name] = pool(output)
 
 
 class ImportedClassifier(Classifier):
@@ -93,10 +92,9 @@ class ImportedClassifier(Classifier):
     def __init__(self, body: Body, head: nn.Linear) -> None:
         super().__init__(nn.Sequential(OrderedDict(body=body)), head)
 
-    def activations(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _seen(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         body: Body = self.features[0]  # type: ignore[assignment]  # nn.Sequential forgets
-        seen, features = body.forward_with_taps(images)
-        return torch.cat([*seen, features], dim=1), self.head(features)
+        return body.forward_with_taps(images)
 
 
 def wrap(

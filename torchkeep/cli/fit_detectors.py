@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from torchkeep.dtype import Dtype
 from torchkeep.output import AsJson, print_json
 from torchkeep.progress import progress
 
@@ -31,6 +32,9 @@ def fit_detectors(
         float,
         typer.Option(help="Share of images, the most suspicious, to look at again; 0 for none."),
     ] = 0.0,
+    dtype: Annotated[
+        Dtype, typer.Option(help="What the network will compute in when it is served.")
+    ] = Dtype.FLOAT32,
     as_json: AsJson = False,
 ) -> None:
     """Fit detectors on clean and attacked training images and calibrate their threshold.
@@ -47,6 +51,8 @@ def fit_detectors(
 
         torchkeep fit-detectors .torchkeep/artifacts/mnist-1.0 --second-look 0.05
 
+        torchkeep fit-detectors .torchkeep/artifacts/mnist-1.0 --device cuda --dtype bfloat16
+
     """
     from robustness.fitting import DetectorConfig
     from torchkeep.artifact import ModelArtifact
@@ -55,7 +61,11 @@ def fit_detectors(
     model = ModelArtifact.load(artifact)
     splits = recorded_splits(model, data)
     config = DetectorConfig(
-        target_fpr=target_fpr, seed=seed, preprocessing=preprocess, second_look=second_look
+        target_fpr=target_fpr,
+        seed=seed,
+        preprocessing=preprocess,
+        second_look=second_look,
+        dtype=dtype,
     )
     with progress() as report:
         model = fitted(model, splits, config, torch_device(device), report)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from torchkeep.envelope.origin import Origin, pack_origin, read_origin
 from torchkeep.envelope.wire import (
     REQUEST,
     Buffer,
@@ -21,51 +22,43 @@ from torchkeep.envelope.wire import (
     seal,
     unseal,
 )
-from torchkeep.ids import valid_id
-from torchkeep.schema import Operation, Role
-
-MAX_SEGMENTS: Final = 32
+from torchkeep.schema import Operation
 
 # The code of a member is its position: append only.
-_OPERATIONS: Final = (Operation.PREDICT, Operation.EXPLAIN)
-_ROLES: Final = (Role.DEFAULT, Role.CANARY, Role.SHADOW)
+_OPERATIONS: Final = (Operation.PREDICT, Operation.EXPLAIN, Operation.PROBE)
 _TENSORS: Final = {1: "|u1", 2: "<f4"}
 _ENCODED: Final = 3
+_BODY: Final = 4
 
 _COUNTS = struct.Struct("<BII")  # operation, origins, items
-_ORIGIN = struct.Struct("<QIBBB")  # deadline, items, attempt, role, segments
 _PAYLOAD = struct.Struct("<B")
+_SIZE = struct.Struct("<I")
 _IMAGE = struct.Struct("<III")  # channels, height, width
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """One request as it came in; `deadline_ns` is UTC since 1970, 0 for none."""
+@dataclass(frozen=True, slots=True)
+class BodyPayload:
+    """A whole body as its caller sent it; how many items it holds, only the handler finds out."""
 
-    request_id: str
-    items: int
-    correlation_id: str | None = None
-    client: str | None = None
-    session_id: str | None = None
-    segments: Mapping[str, str] = field(default_factory=dict)
-    deadline_ns: int = 0
-    attempt: int = 1
-    role: Role = Role.DEFAULT
+    content_type: str
+    data: Buffer
 
-    def as_stranger(self) -> Origin:
-        """Return this origin without what only a gateway may say."""
-        return replace(self, client=None, deadline_ns=0, attempt=1, role=Role.DEFAULT)
+
+Payload = NDArray[Any] | Sequence[Buffer] | BodyPayload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestEnvelope:
-    """N items; `payload` is a tensor N C H W (uint8, or float32 in 0..1) or N encoded images."""
+    """N items; `payload` is a tensor N C H W (uint8, or float32 in 0..1) or N encoded images.
+
+    A body stands for one item here (N = 1), and has one origin.
+    """
 
     operation: Operation
     origins: Sequence[Origin]
     origin_index: NDArray[np.uint32]  # N, into `origins`
     item_index: NDArray[np.uint32]  # N, position in the origin's request
-    payload: NDArray[Any] | Sequence[Buffer]
+    payload: Payload
     authentic: bool = False
 
 
@@ -73,7 +66,7 @@ def encode_request(envelope: RequestEnvelope, key: bytes | None) -> bytes:
     """Return the bytes of a request envelope, signed with `key`."""
     counts = (len(envelope.origins), len(envelope.item_index))
     parts = [_COUNTS.pack(_OPERATIONS.index(envelope.operation), *counts)]
-    parts += map(_pack_origin, envelope.origins)
+    parts += map(pack_origin, envelope.origins)
     parts.append(envelope.origin_index.astype("<u4").tobytes())
     parts.append(envelope.item_index.astype("<u4").tobytes())
     return seal(REQUEST, [*parts, *_pack_payload(envelope.payload)], key)
@@ -92,56 +85,21 @@ def decode_request(data: Buffer, key: bytes | None, *, max_items: int) -> Reques
         raise EnvelopeError(f"the envelope holds {origins} origins for {items} items")
     envelope = RequestEnvelope(  # the arguments read on, in this order
         operation=member(_OPERATIONS, operation, "operation"),
-        origins=[_read_origin(reader) for _ in range(origins)],
+        origins=[read_origin(reader) for _ in range(origins)],
         origin_index=reader.column("<u4", (items,), "origin indices"),
         item_index=reader.column("<u4", (items,), "item indices"),
         payload=_read_payload(reader, items),
         authentic=authentic,
     )
     reader.finish()
-    _check_indices(envelope)
+    _check_indices(envelope.origins, envelope.origin_index.tolist(), envelope.item_index.tolist())
     return envelope
 
 
-def _pack_origin(origin: Origin) -> bytes:
-    texts = [origin.request_id, origin.correlation_id, origin.client, origin.session_id]
-    texts += [text for pair in origin.segments.items() for text in pair]
-    numbers = (origin.deadline_ns, origin.items, origin.attempt)
-    head = _ORIGIN.pack(*numbers, _ROLES.index(origin.role), len(origin.segments))
-    return head + b"".join(pack_text(text or "") for text in texts)
-
-
-def _read_origin(reader: Reader) -> Origin:
-    deadline, items, attempt, role, segments = reader.unpack(_ORIGIN, "origins")
-    if segments > MAX_SEGMENTS:
-        raise EnvelopeError(f"an origin has {segments} segments; at most {MAX_SEGMENTS} fit")
-    if attempt == 0:
-        raise EnvelopeError("an origin has attempt 0; attempts count from 1")
-    names = ("request id", "correlation id", "client", "session id")
-    request_id, correlation_id, client, session_id = (_read_id(reader, name) for name in names)
-    if request_id is None:
-        raise EnvelopeError("an origin has no request id")
-    return Origin(
-        request_id=request_id,
-        items=items,
-        correlation_id=correlation_id,
-        client=client,
-        session_id=session_id,
-        segments={reader.text("segments"): reader.text("segments") for _ in range(segments)},
-        deadline_ns=deadline,
-        attempt=attempt,
-        role=member(_ROLES, role, "role"),
-    )
-
-
-def _read_id(reader: Reader, name: str) -> str | None:
-    text = reader.text(name)
-    if text and not valid_id(text):
-        raise EnvelopeError(f"the {name} of an origin is no id")
-    return text or None
-
-
-def _pack_payload(payload: NDArray[Any] | Sequence[Buffer]) -> list[Buffer]:
+def _pack_payload(payload: Payload) -> list[Buffer]:
+    if isinstance(payload, BodyPayload):
+        head = (_PAYLOAD.pack(_BODY), pack_text(payload.content_type))
+        return [*head, _SIZE.pack(len(payload.data)), payload.data]
     if not isinstance(payload, np.ndarray):
         sizes = np.array([len(blob) for blob in payload], dtype="<u4")
         return [_PAYLOAD.pack(_ENCODED), sizes.tobytes(), *payload]
@@ -150,22 +108,33 @@ def _pack_payload(payload: NDArray[Any] | Sequence[Buffer]) -> list[Buffer]:
     return [_PAYLOAD.pack(code), _IMAGE.pack(*payload.shape[1:]), values]
 
 
-def _read_payload(reader: Reader, items: int) -> NDArray[Any] | list[memoryview]:
+def _read_payload(reader: Reader, items: int) -> Payload:
     (code,) = reader.unpack(_PAYLOAD, "payload")
     if code == _ENCODED:
         sizes = reader.column("<u4", (items,), "image sizes").tolist()
         return [reader.take(size, "images") for size in sizes]
+    if code == _BODY:
+        return _read_body(reader, items)
     if code not in _TENSORS:
-        raise EnvelopeError(f"the envelope has payload {code}; expected 1, 2 or 3")
+        raise EnvelopeError(f"the envelope has payload {code}; expected 1 to {_BODY}")
     image = reader.unpack(_IMAGE, "image shape")
     if prod(image) == 0:
         raise EnvelopeError("the images of the envelope are empty")
     return reader.column(_TENSORS[code], (items, *image), "tensor")
 
 
-def _check_indices(envelope: RequestEnvelope) -> None:
-    if int(envelope.origin_index.max()) >= len(envelope.origins):
+def _read_body(reader: Reader, items: int) -> BodyPayload:
+    if items != 1:
+        raise EnvelopeError(f"the envelope holds a body for {items} items; expected 1")
+    content_type = reader.text("content type")
+    (size,) = reader.unpack(_SIZE, "body")
+    return BodyPayload(content_type, reader.take(size, "body"))
+
+
+def _check_indices(origins: Sequence[Origin], indices: list[int], items: list[int]) -> None:
+    """Check that each item names an origin of the envelope and a place in its request."""
+    if max(indices) >= len(origins):
         raise EnvelopeError("an item names an origin that is not in the envelope")
-    totals = np.array([origin.items for origin in envelope.origins], dtype=np.uint32)
-    if (envelope.item_index >= totals[envelope.origin_index]).any():
-        raise EnvelopeError("an item lies outside the request it came from")
+    for index, item in zip(indices, items, strict=True):
+        if item >= origins[index].items:
+            raise EnvelopeError("an item lies outside the request it came from")

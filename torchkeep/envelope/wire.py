@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any, Final, TypeVar
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torchkeep.errors import TorchkeepError
 
 MAGIC: Final = b"TKEP"
-VERSION: Final = 1
+VERSION: Final = 2
 REQUEST: Final = 1
 RESPONSE: Final = 2
 CONTENT_TYPE: Final = "application/x-torchkeep-envelope"
@@ -82,11 +82,21 @@ class Reader:
 
     def text(self, what: str) -> str:
         """Return a text."""
-        (length,) = self.unpack(_TEXT, what)
+        return self.texts(self.unpack(_TEXT, what), what)[0]
+
+    def texts(self, lengths: Sequence[int], what: str) -> list[str]:
+        """Return texts that stand one behind the other, of known lengths in bytes."""
+        block = bytes(self.take(sum(lengths), what))
+        plain = block.decode() if block.isascii() else None  # characters are bytes: cut after
+        texts, start = [], 0
         try:
-            return str(self.take(length, what), "utf-8")
+            for length in lengths:
+                end = start + length
+                texts.append(block[start:end].decode() if plain is None else plain[start:end])
+                start = end
         except UnicodeDecodeError as error:
             raise EnvelopeError(f"the {what} of the envelope is not UTF-8") from error
+        return texts
 
     def column(self, dtype: str, shape: tuple[int, ...], what: str) -> NDArray[Any]:
         """Return an array that looks into the envelope."""
