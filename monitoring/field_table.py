@@ -1,6 +1,6 @@
-"""The table of a record's fields for the documentation, written from the schema.
+"""The tables of the records' fields for the documentation, written from the schema.
 
-`python -m monitoring.field_table docs/request-log.md` renews the table between its two markers.
+`python -m monitoring.field_table docs/request-log.md` renews each table between its two markers.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from monitoring.field_types import nested_record, type_name
 from torchkeep.atomic_file import write_atomic
-from torchkeep.schema import FieldSpec, InferenceRecord, fields_of
+from torchkeep.schema import LOGGED, FieldSpec, InferenceRecord, fields_of
 
-BEGIN = "<!-- fields: written by `python -m monitoring.field_table docs/request-log.md` -->"
+BEGIN = "<!-- {} fields: written by `python -m monitoring.field_table docs/request-log.md` -->"
 END = "<!-- end of fields -->"
 
 
@@ -24,10 +24,13 @@ def field_table(record: type = InferenceRecord) -> str:
 
 
 def with_current_table(page: str) -> str:
-    """Return a Markdown page with the table between its markers renewed."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{field_table()}\n\n{END}{after}"
+    """Return a Markdown page with the table of each kind of record renewed, if it has one."""
+    for kind, record in LOGGED.items():
+        before, begin, rest = page.partition(BEGIN.format(kind))
+        _, _, after = rest.partition(END)
+        if begin:
+            page = f"{before}{begin}\n\n{field_table(record)}\n\n{END}{after}"
+    return page
 
 
 def _flatten(record: type, prefix: str = "") -> Iterator[tuple[str, FieldSpec]]:

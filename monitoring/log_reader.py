@@ -2,6 +2,8 @@
 
 What is not a whole record is never an exception: it is left out, counted and told in a
 `ReadReport`. Numbers that JSON cannot hold (NaN, infinity) read back as None.
+
+Readers get the records of one kind, those of items unless they ask for another.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -22,7 +25,24 @@ Record = dict[str, Any]
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A longer line is taken for damage, so that no file can exhaust the memory."""
 _KEPT_EXAMPLES = 100
+_MARK = b'"kind":"access"'  # in the line of each access record, and in hardly any other
 _UNFINISHED = "unfinished last line"
+
+
+class Kind(StrEnum):
+    """Which records to read."""
+
+    INFERENCE = "inference"  # one an item, from handlers; a record that does not say counts too
+    ACCESS = "access"  # one a request, from the gateway
+    ALL = "all"
+
+    def may_be_in(self, line: bytes) -> bool:
+        """False if a line is certainly of another kind: parsing it can be saved."""
+        return self is not Kind.ACCESS or _MARK in line
+
+    def has(self, record: Record) -> bool:
+        """Whether a record is of this kind."""
+        return self is Kind.ALL or (record.get("kind") == "access") is (self is Kind.ACCESS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +69,45 @@ class ReadReport:
             self.examples.append(Damage(segment.name, offset, fault))
 
 
-def read_records(directory: Path, *, report: ReadReport | None = None) -> Iterator[Record]:
+def read_records(
+    directory: Path, *, kind: Kind = Kind.INFERENCE, report: ReadReport | None = None
+) -> Iterator[Record]:
     """Yield the records of all segments, in the order they were begun and then written.
 
     A directory that is not there has none. What is damaged goes into `report`.
     """
-    return _read(directory, report or ReadReport(), containing=b"")
+    return _read(directory, report or ReadReport(), kind, containing=b"")
 
 
-def find(directory: Path, request_id: str, *, report: ReadReport | None = None) -> list[Record]:
+def find(
+    directory: Path,
+    request_id: str,
+    *,
+    kind: Kind = Kind.INFERENCE,
+    report: ReadReport | None = None,
+) -> list[Record]:
     """Return the records of one request, in the order they were written."""
     as_logged = request_id.encode("utf-8", "backslashreplace").decode()
     quoted = orjson.dumps(as_logged)
-    records = _read(directory, report or ReadReport(), containing=quoted)
+    records = _read(directory, report or ReadReport(), kind, containing=quoted)
     return [record for record in records if record.get("request_id") == as_logged]
 
 
-def tail(directory: Path, count: int) -> list[Record]:
+def tail(directory: Path, count: int, *, kind: Kind = Kind.INFERENCE) -> list[Record]:
     """Return the last `count` records of all segments together, oldest first."""
-    return Tail(directory, count).poll()[-count:] if count else []
+    return Tail(directory, count, kind=kind).poll()[-count:] if count else []
 
 
 class Tail:
-    """The end of the log: the last lines of each segment at first, then whatever is added."""
+    """The end of the log: the last lines of each segment at first, then whatever is added.
 
-    def __init__(self, directory: Path, last: int) -> None:
+    A process writes records of one kind only, so the last lines of a segment are of that kind too.
+    """
+
+    def __init__(self, directory: Path, last: int, *, kind: Kind = Kind.INFERENCE) -> None:
         """Stand `last` lines before the end of each segment that is there."""
         self._directory = directory
+        self._kind = kind
         self._read_to = {
             closed_name(path): _before_last(path, last) for path in segments_in(directory)
         }
@@ -97,7 +129,7 @@ class Tail:
                 return
             self._read_to[name] = line.end
             record = _parse(line.content)
-            if record is not None and not line.fault:
+            if record is not None and not line.fault and self._kind.has(record):
                 yield record
 
 
@@ -108,11 +140,13 @@ class _Line(NamedTuple):
     fault: str  # "" for a whole line
 
 
-def _read(directory: Path, report: ReadReport, *, containing: bytes) -> Iterator[Record]:
+def _read(
+    directory: Path, report: ReadReport, kind: Kind, *, containing: bytes
+) -> Iterator[Record]:
     for segment in segments_in(directory):
         try:
             with _open(segment) as file:
-                yield from _read_segment(segment, file, report, containing)
+                yield from _read_segment(segment, file, report, kind, containing)
         except FileNotFoundError:
             continue  # shipped and removed since we looked
         except OSError as error:
@@ -120,16 +154,16 @@ def _read(directory: Path, report: ReadReport, *, containing: bytes) -> Iterator
 
 
 def _read_segment(
-    segment: Path, file: BinaryIO, report: ReadReport, containing: bytes
+    segment: Path, file: BinaryIO, report: ReadReport, kind: Kind, containing: bytes
 ) -> Iterator[Record]:
     for line in _lines(file, 0):
         if line.fault:
             report.add_damage(segment, line.start, line.fault)
-        elif containing in line.content:
+        elif containing in line.content and kind.may_be_in(line.content):
             record = _parse(line.content)
             if record is None:
                 report.add_damage(segment, line.start, "not a record")
-            else:
+            elif kind.has(record):
                 report.records += 1
                 yield record
 

@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin, is_typeddict
 
 from monitoring.field_types import alternatives, nested_record, type_name
-from torchkeep.schema import SCHEMA_VERSION, InferenceRecord, fields_of
+from torchkeep.schema import LOGGED, SCHEMA_VERSION, InferenceRecord, fields_of
 
 
-def check_record(record: Mapping[str, Any], schema: type = InferenceRecord) -> list[str]:
+def check_record(record: Mapping[str, Any], schema: type | None = None) -> list[str]:
     """Return what is wrong with a record, one line a fault; an empty list if nothing is.
 
-    Works on a record as it is written (with numpy arrays) and as it is read back (with lists).
+    Without a schema, that of the record's kind counts. Works on a record as it is written (with
+    numpy arrays) and as it is read back (with lists).
     """
+    schema = schema or LOGGED.get(str(record.get("kind")), InferenceRecord)
     faults = list(_check_fields(record, schema, ""))
     version = record.get("schema")
     if isinstance(version, int) and version != SCHEMA_VERSION:

@@ -1,4 +1,6 @@
-"""The request log: one JSON line for each item, on disk before its answer leaves the process.
+"""The request log: one JSON line a record, on disk before the answer leaves the process.
+
+Handlers write a record for each item, the gateway one for each request.
 
 What `write` has returned from survives the death of the process, and with `fsync` the loss of
 power too. Each process writes segments of its own (`monitoring/segment.py`), so processes need no
@@ -30,7 +32,9 @@ import orjson
 from monitoring.segment import Owner, Segment, seal_abandoned
 from torchkeep.errors import SettingsError, TorchkeepError
 from torchkeep.paths import Home
-from torchkeep.schema import InferenceRecord
+from torchkeep.schema import AccessRecord, InferenceRecord
+
+Record = InferenceRecord | AccessRecord
 
 _logger = logging.getLogger(__name__)
 
@@ -128,7 +132,7 @@ class RequestLog:
         """Records lost by this process because they could not be written."""
         return self._dropped
 
-    def write(self, records: Sequence[InferenceRecord]) -> None:
+    def write(self, records: Sequence[Record]) -> None:
         """Append the records of one batch, all of them or none.
 
         A batch that cannot be written (the disk is full) is counted in `dropped`, and the next
@@ -219,7 +223,7 @@ def is_sampled(request_id: str, item: int, share: float) -> bool:
     return int.from_bytes(digest) < share * 2**64
 
 
-def _line(record: InferenceRecord | dict[str, Any]) -> bytes:
+def _line(record: Record | dict[str, Any]) -> bytes:
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
     try:
         return orjson.dumps(record, option=options)

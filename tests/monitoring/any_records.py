@@ -9,12 +9,14 @@ import numpy as np
 from hypothesis import strategies as st
 
 from monitoring.field_types import alternatives
-from torchkeep.schema import InferenceRecord, fields_of
+from monitoring.request_log import Record
+from torchkeep.schema import LOGGED, fields_of
 
 
-def any_records() -> st.SearchStrategy[list[InferenceRecord]]:
-    """Any records the schema allows, made of plain lists."""
-    return st.lists(_of_schema(InferenceRecord), min_size=1, max_size=4)
+def any_records() -> st.SearchStrategy[list[Record]]:
+    """Any records of either kind that the schema allows, made of plain lists."""
+    kinds = [_of_schema(record) for record in LOGGED.values()]
+    return st.lists(st.one_of(kinds), min_size=1, max_size=4)
 
 
 def _of_schema(record: type) -> st.SearchStrategy[Any]:

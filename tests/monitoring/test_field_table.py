@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from monitoring.field_table import BEGIN, END, field_table, with_current_table
-from torchkeep.schema import InferenceRecord, fields_of
+from torchkeep.schema import LOGGED, AccessRecord, InferenceRecord, fields_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "request-log.md"
 
@@ -24,8 +24,16 @@ def test_each_field_has_a_row_and_nested_ones_too() -> None:
 
 
 def test_a_stale_table_is_replaced_and_the_rest_kept() -> None:
-    page = f"# Title\n\n{BEGIN}\nold\n{END}\n\nend\n"
+    begin = BEGIN.format("inference")
+    page = f"# Title\n\n{begin}\nold\n{END}\n\nend\n"
     renewed = with_current_table(page)
-    assert renewed.startswith(f"# Title\n\n{BEGIN}\n\n| field |")
+    assert renewed.startswith(f"# Title\n\n{begin}\n\n| field |")
     assert renewed.endswith(f"|\n\n{END}\n\nend\n")
     assert with_current_table(renewed) == renewed
+
+
+def test_the_page_has_the_table_of_every_kind() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert [kind for kind in LOGGED if BEGIN.format(kind) not in page] == []
+    assert field_table(AccessRecord) in page
+    assert "| `backend_ms` | number |" in field_table(AccessRecord)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from monitoring.record_check import check_record
 from monitoring.request_log import RequestLog, RequestLogConfig
 from monitoring.segment import segments_in
-from tests.monitoring.records import a_record
+from tests.monitoring.records import a_record, an_access_record
 from torchkeep.cli.log import log
 from torchkeep.errors import UserError
 
@@ -97,12 +97,41 @@ def test_following_one_request_makes_no_sense(home: Path) -> None:
         run("--follow", "--request-id", "r1")
 
 
+def test_requests_have_columns_of_their_own(home: Path) -> None:
+    refused = {"code": "RESOURCE_EXHAUSTED", "http_status": 429, "verdict": "", "model": "digits"}
+    with RequestLog(RequestLogConfig()) as gateway:
+        gateway.write([an_access_record("g1"), an_access_record("g2", **refused)])
+    rows = run("--kind", "access").stdout.splitlines()
+    assert [row.split()[2] for row in rows[1:]] == ["g1", "g2"]
+    shown = " ".join(rows[1].split()[3:])
+    assert shown == "2 OK 200 clean 0.50 3.50 4.25 ModelInfer digits 1.0"
+    assert rows[2].split()[4:7] == ["RESOURCE_EXHAUSTED", "429", "-"]
+    assert "g1" not in run().stdout
+    both = run("--kind", "all", "--last", "3").stdout.splitlines()
+    assert [row.split()[2] for row in both[1:]] == ["r29", "g1", "g2"]
+    assert "(request)" in both[2]
+    assert "RESOURCE_EXHAUSTED" in both[3]
+
+
+def test_a_refused_request_is_found_when_asked_for_all(home: Path) -> None:
+    with RequestLog(RequestLogConfig()) as gateway:
+        gateway.write([an_access_record("refused", code="UNAUTHENTICATED")])
+    with pytest.raises(UserError, match="--kind all"):
+        run("--request-id", "refused")
+    shown = json.loads(run("--request-id", "refused", "--kind", "all", "--json").stdout)
+    assert [record["code"] for record in shown["records"]] == ["UNAUTHENTICATED"]
+
+
 @pytest.mark.parametrize("text", ["\x1b[2J", "\x9b2J", "\u202e", "[red]x[/red]", "a\nb"])
 def test_what_callers_wrote_does_not_steer_the_terminal(tmp_path: Path, text: str) -> None:
     with RequestLog(RequestLogConfig(), directory=tmp_path) as requests:
         requests.write([a_record(text, model=text, prediction=[text], session_id=text)])
+    with RequestLog(RequestLogConfig(), directory=tmp_path) as gateway:
+        gateway.write([an_access_record(text, model=text, route=text, code=text)])
     shown = run("--directory", str(tmp_path)).stdout
     shown += run("--directory", str(tmp_path), "--request-id", text).stdout
+    shown += run("--directory", str(tmp_path), "--kind", "access").stdout
+    shown += run("--directory", str(tmp_path), "--kind", "all").stdout
     assert all(letter.isprintable() or letter == "\n" for letter in shown)
     assert len(run("--directory", str(tmp_path)).stdout.splitlines()) == 2
     if text.isprintable():
@@ -116,11 +145,15 @@ def test_what_callers_wrote_does_not_steer_the_terminal(tmp_path: Path, text: st
         b'{"timestamp_ns": 1e999}',
         b'{"timestamp_ns": 9223372036854775807}',
         b'{"screening": 3, "prediction": {}, "probability": ["x"], "runtime_ms": null}',
+        b'{"kind":"access"}',
+        b'{"kind":"access","verdict":[1],"queue_ms":"x","timestamp_ns":-1}',
+        b'{"kind":["access"]}',
     ],
 )
 def test_strange_records_are_shown_as_far_as_they_go(tmp_path: Path, line: bytes) -> None:
     (tmp_path / "host-1-1-000000.jsonl").write_bytes(line + b"\n")
-    assert run("--directory", str(tmp_path)).exit_code == 0
+    for kind in ("inference", "access", "all"):
+        assert run("--directory", str(tmp_path), "--kind", kind).exit_code == 0
 
 
 @pytest.mark.parametrize("as_json", [True, False])

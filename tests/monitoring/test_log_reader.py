@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring import log_reader
-from monitoring.log_reader import Damage, ReadReport, Tail, find, read_records, tail
+from monitoring.log_reader import Damage, Kind, ReadReport, Tail, find, read_records, tail
 from monitoring.request_log import RequestLog, RequestLogConfig
-from tests.monitoring.records import a_record
+from tests.monitoring.records import a_record, an_access_record
 
 NAME = "host-1-1700000000000000000-000000.jsonl"
 LATER = "host-2-1800000000000000000-000000.jsonl"
@@ -219,3 +219,42 @@ def test_a_record_with_an_odd_time_does_not_stop_the_tail(tmp_path: Path, time: 
         line("a", 5) + b'{"timestamp_ns": ' + time + b"}\n" + line("b", 6)
     )
     assert ids(tail(tmp_path, 3))[-2:] == ["a", "b"]
+
+
+@pytest.fixture
+def of_both_kinds(tmp_path: Path) -> Path:
+    """A directory that a worker and a gateway write to, turn by turn."""
+    worker = RequestLog(RequestLogConfig(), directory=tmp_path)
+    gateway = RequestLog(RequestLogConfig(), directory=tmp_path)
+    with worker, gateway:
+        for number in range(10):
+            worker.write([a_record(f"r{number}", item) for item in range(2)])
+            gateway.write([an_access_record(f"r{number}")])
+    return tmp_path
+
+
+def test_access_records_are_read_only_when_asked_for(of_both_kinds: Path) -> None:
+    counts = {kind: len(list(read_records(of_both_kinds, kind=kind))) for kind in Kind}
+    assert counts == {Kind.INFERENCE: 20, Kind.ACCESS: 10, Kind.ALL: 30}
+    assert len(list(read_records(of_both_kinds))) == 20
+    assert [record["item"] for record in find(of_both_kinds, "r3")] == [0, 1]
+    [access] = find(of_both_kinds, "r3", kind=Kind.ACCESS)
+    assert (access["code"], access["request_id"]) == ("OK", "r3")
+    assert len(find(of_both_kinds, "r3", kind=Kind.ALL)) == 3
+
+
+def test_the_last_records_of_a_kind(of_both_kinds: Path) -> None:
+    assert ids(tail(of_both_kinds, 3)) == ["r8", "r9", "r9"]
+    assert ids(tail(of_both_kinds, 3, kind=Kind.ACCESS)) == ["r7", "r8", "r9"]
+    end = Tail(of_both_kinds, 0, kind=Kind.ACCESS)
+    with RequestLog(RequestLogConfig(), directory=of_both_kinds) as log:
+        log.write([an_access_record("new")])
+        log.write([a_record("of an item")])
+        assert ids(end.poll()) == ["new"]
+
+
+def test_an_attribute_does_not_make_an_access_record(tmp_path: Path) -> None:
+    with RequestLog(RequestLogConfig(), directory=tmp_path) as log:
+        log.write([a_record("r1", segments={"kind": "access"})])
+    assert ids(list(read_records(tmp_path))) == ["r1"]
+    assert list(read_records(tmp_path, kind=Kind.ACCESS)) == []

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring.record_check import check_record
+from monitoring.request_log import Record
 from tests.monitoring.any_records import any_records
-from tests.monitoring.records import a_record
-from torchkeep.schema import InferenceRecord
+from tests.monitoring.records import a_record, an_access_record
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(any_records())
-def test_what_the_schema_allows_passes(records: list[InferenceRecord]) -> None:
+def test_what_the_schema_allows_passes(records: list[Record]) -> None:
     for record in records:
         assert check_record(record | {"schema": 1}) == []
 
@@ -28,7 +28,7 @@ def test_numpy_arrays_pass_before_they_are_written() -> None:
     ("changes", "fault"),
     [
         ({"schema": 2}, "schema is 2, expected 1"),
-        ({"kind": "access"}, "kind is 'access', expected \"inference\""),
+        ({"kind": "excess"}, "kind is 'excess', expected \"inference\""),
         ({"item": "0"}, "item is '0', expected whole number"),
         ({"item": True}, "item is True, expected whole number"),
         ({"item": 1.0}, "item is 1.0, expected whole number"),
@@ -52,6 +52,13 @@ def test_each_fault_is_named(changes: dict[str, Any], fault: str) -> None:
 def test_a_missing_field_is_named(name: str) -> None:
     record = {key: value for key, value in a_record().items() if key != name}
     assert check_record(record) == [f"{name} is missing"]
+
+
+def test_a_record_is_held_to_the_schema_of_its_kind() -> None:
+    assert check_record(an_access_record()) == []
+    assert check_record(an_access_record(trace_id="ab" * 16, dropped_before=2)) == []
+    assert check_record(an_access_record(items="2")) == ["items is '2', expected whole number"]
+    assert "items_ok is not a field" in check_record(a_record(items_ok=1))
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)

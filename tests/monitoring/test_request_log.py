@@ -16,15 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring.log_reader import ReadReport, read_records
+from monitoring.log_reader import Kind, ReadReport, read_records
 from monitoring.record_check import check_record
-from monitoring.request_log import OnFull, RequestLog, RequestLogConfig, is_sampled
+from monitoring.request_log import OnFull, Record, RequestLog, RequestLogConfig, is_sampled
 from monitoring.segment import CLOSED, OPEN, segments_in
 from tests.monitoring.any_records import any_records
 from tests.monitoring.records import a_record
 from torchkeep.errors import SettingsError
 from torchkeep.paths import Home
-from torchkeep.schema import InferenceRecord
 from torchkeep.settings import Settings
 
 PLAIN = RequestLogConfig()
@@ -36,14 +35,17 @@ def ids_in(directory: Path) -> list[str]:
 
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(st.lists(any_records(), min_size=1, max_size=3))
-def test_what_is_written_is_what_is_read(batches: list[list[InferenceRecord]]) -> None:
+def test_what_is_written_is_what_is_read(batches: list[list[Record]]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         with RequestLog(PLAIN, directory=Path(directory)) as log:
             for batch in batches:
                 log.write(batch)
         report = ReadReport()
-        read = list(read_records(Path(directory), report=report))
+        read = list(read_records(Path(directory), kind=Kind.ALL, report=report))
+        of = {kind: list(read_records(Path(directory), kind=kind)) for kind in Kind}
     assert read == [record for batch in batches for record in batch]
+    assert of[Kind.ACCESS] == [record for record in read if record["kind"] == "access"]
+    assert of[Kind.INFERENCE] == [record for record in read if record["kind"] == "inference"]
     assert report.damaged == 0
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from monitoring.log_reader import Kind
+from torchkeep.cli.log_rows import print_headings, print_rows
 from torchkeep.errors import UserError
 from torchkeep.output import AsJson, print_json
 from torchkeep.paths import Home
@@ -22,21 +23,6 @@ if TYPE_CHECKING:
     from monitoring.log_reader import ReadReport, Record
 
 _SECONDS_BETWEEN_LOOKS = 0.25
-_NANOSECONDS = 1_000_000_000
-_COLUMNS = "{:<24} {:<32} {:>5} {:<10} {:<12} {:>6} {:<10} {:>8} {:>9}  {}"
-_HEADINGS = (
-    "time (UTC)",
-    "request id",
-    "item",
-    "status",
-    "prediction",
-    "prob",
-    "screening",
-    "p-value",
-    "ms",
-    "model",
-)
-_STYLES = {"suspicious": "yellow", "failed": "yellow"}
 
 
 def log(
@@ -47,6 +33,9 @@ def log(
     request_id: Annotated[
         str | None, typer.Option(help="Show all of one request's records instead.")
     ] = None,
+    kind: Annotated[
+        Kind, typer.Option(help="Records of items, of requests (the gateway's), or both.")
+    ] = Kind.INFERENCE,
     directory: Annotated[
         Path | None, typer.Option(help="Directory of the log, in place of the settings'.")
     ] = None,
@@ -61,6 +50,8 @@ def log(
 
         torchkeep log --follow
 
+        torchkeep log --kind access --last 5
+
         torchkeep log --request-id 6f1d2a --json
 
     """
@@ -69,11 +60,11 @@ def log(
     directory = directory or _directory_in_settings()
     _require_readable(directory)
     if follow:
-        _follow(directory, last, as_json)
+        _follow(directory, last, kind, as_json)
     elif request_id is not None:
-        _show_request(directory, request_id, as_json)
+        _show_request(directory, request_id, kind, as_json)
     else:
-        _show_last(directory, last, as_json)
+        _show_last(directory, last, kind, as_json)
 
 
 def _directory_in_settings() -> Path:
@@ -93,35 +84,35 @@ def _require_readable(directory: Path) -> None:
         raise UserError(f"request log {directory} cannot be read: {error.strerror}") from error
 
 
-def _show_last(directory: Path, last: int, as_json: bool) -> None:
+def _show_last(directory: Path, last: int, kind: Kind, as_json: bool) -> None:
     from monitoring.log_reader import tail
 
-    records = tail(directory, last)
+    records = tail(directory, last, kind=kind)
     if as_json:
         print_json({"directory": str(directory), "records": records})
     elif records:
-        _print_headings()
-        _print_rows(records)
+        print_headings(kind)
+        print_rows(records, kind)
     else:
         Console().print(Text(f"no records in {directory}"), soft_wrap=True)
 
 
-def _show_request(directory: Path, request_id: str, as_json: bool) -> None:
+def _show_request(directory: Path, request_id: str, kind: Kind, as_json: bool) -> None:
     from monitoring.log_reader import ReadReport, find
 
     report = ReadReport()
-    records = find(directory, request_id, report=report)
+    records = find(directory, request_id, kind=kind, report=report)
     _tell_of_damage(report)
     if not records:
         raise UserError(
             f"no record of request {request_id!r} in {directory}",
-            remedy="`torchkeep log` shows the last ones.",
+            remedy="`torchkeep log` shows the last ones, --kind all those of refused requests too.",
         )
     if as_json:
         print_json({"directory": str(directory), "records": records})
         return
-    _print_headings()
-    _print_rows(records)
+    print_headings(kind)
+    print_rows(records, kind)
     for record in records:
         Console().print_json(data=record, ensure_ascii=True)
 
@@ -134,18 +125,21 @@ def _tell_of_damage(report: ReadReport) -> None:
         Console(stderr=True).print(message, soft_wrap=True)
 
 
-def _follow(directory: Path, last: int, as_json: bool) -> None:
+def _follow(directory: Path, last: int, kind: Kind, as_json: bool) -> None:
     from monitoring.log_reader import Tail
 
-    end = Tail(directory, last)
+    end = Tail(directory, last, kind=kind)
     records = end.poll()
     records = records[max(0, len(records) - last) :]
     if not as_json:
-        _print_headings()
+        print_headings(kind)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C is how following ends
     try:
         while True:
-            (_print_lines if as_json else _print_rows)(records)
+            if as_json:
+                _print_lines(records)
+            else:
+                print_rows(records, kind)
             time.sleep(_SECONDS_BETWEEN_LOOKS)
             records = end.poll()
     except KeyboardInterrupt:
@@ -158,67 +152,3 @@ def _print_lines(records: Iterable[Record]) -> None:
     for record in records:
         sys.stdout.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE).decode())
     sys.stdout.flush()
-
-
-def _print_headings() -> None:
-    Console().print(Text(_COLUMNS.format(*_HEADINGS), style="bold"), soft_wrap=True)
-
-
-def _print_rows(records: Iterable[Record]) -> None:
-    console = Console()
-    for record in records:
-        row = _row(record)
-        verdict = _part(record, "screening", "verdict")
-        console.print(Text(_COLUMNS.format(*row), style=_STYLES.get(verdict, "")), soft_wrap=True)
-
-
-def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
-    """The columns of a record; "-" stands for what it does not have."""
-    return (
-        _time(record.get("timestamp_ns")),
-        _text(record.get("request_id")),
-        _text(record.get("item")),
-        _text(record.get("status")),
-        _text(_first(record.get("prediction"))),
-        _number(_first(record.get("probability")), 3),
-        _part(record, "screening", "verdict"),
-        _number(_inside(record, "screening", "p_value"), 5),
-        _number(_inside(record, "runtime_ms", "total"), 2),
-        f"{_text(record.get('model'))} {_text(record.get('model_version'))}",
-    )
-
-
-def _time(timestamp_ns: object) -> str:
-    if not isinstance(timestamp_ns, int):
-        return "-"
-    try:
-        moment = datetime.fromtimestamp(timestamp_ns / _NANOSECONDS, UTC)
-    except (OverflowError, ValueError, OSError):
-        return "-"
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d}"
-
-
-def _inside(record: Mapping[str, Any], outer: str, inner: str) -> object:
-    value = record.get(outer)
-    return value.get(inner) if isinstance(value, dict) else None
-
-
-def _part(record: Mapping[str, Any], outer: str, inner: str) -> str:
-    return _text(_inside(record, outer, inner))
-
-
-def _first(values: object) -> object:
-    return values[0] if isinstance(values, list) and values else None
-
-
-def _number(value: object, digits: int) -> str:
-    return f"{value:.{digits}f}" if isinstance(value, int | float) else "-"
-
-
-def _text(value: object) -> str:
-    """A value as text that cannot steer a terminal: callers chose some of what is logged."""
-    if value is None:
-        return "-"
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value)
-    )
