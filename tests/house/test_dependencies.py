@@ -24,7 +24,7 @@ from tests.house.source_files import (
     python_files,
 )
 
-CUDA_LIBRARIES = re.compile(r"nvidia-|cuda-|triton$")
+CUDA_LIBRARIES = re.compile(r"nvidia-(?!ml-py)|cuda-|triton$")
 """What a CUDA build of torch pins by itself; a CPU build needs none of it."""
 
 
@@ -120,9 +120,12 @@ def distributions() -> Mapping[str, list[str]]:
 
 @cache
 def peers_own(module: str) -> frozenset[str]:
-    """Return what a peer of a cross-check may import: it runs in an environment of its own."""
+    """Return what a peer of a cross-check or benchmark may import: it has its own environment."""
     path = ROOT.joinpath(*module.split(".")).parent / "requirements.txt"
-    if not module.startswith("tests.crosschecks.") or not module.endswith(".peer"):
+    crosscheck = module.startswith("tests.crosschecks.") and module.endswith(".peer")
+    if not crosscheck and not module.startswith("loadtests.benchmarks.peers."):
+        return frozenset()
+    if not path.exists():
         return frozenset()
     lines = path.read_text(encoding="utf-8").splitlines()
     return frozenset(Requirement(line).name for line in lines if line and line[0] != "#")
@@ -155,6 +158,9 @@ def test_a_peer_pins_what_it_imports_for_itself() -> None:
     assert undeclared(ast.parse("import pyautoattack"), peer) == set()
     assert undeclared(ast.parse("import pyautoattack"), "torchkeep.x") == {"pyautoattack"}
     assert undeclared(ast.parse("import requests"), peer) == {"requests"}
+    server = "loadtests.benchmarks.peers.litserve.server"
+    assert undeclared(ast.parse("import litserve"), server) == set()
+    assert undeclared(ast.parse("import mlserver"), server) == {"mlserver"}
 
 
 def test_an_undeclared_import_is_found() -> None:
