@@ -3,6 +3,8 @@
 keys/envelope.key    made anew at each start; proves that a request came through the gateway
 keys/pseudonym.key   made once and kept, so that a client keeps its pseudonym; delete it and
                      the pseudonyms in older logs can be linked to nobody any more
+
+Callers' API keys are another thing: `gateway/identity/api_key_file.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import os
 import secrets
 import stat
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from torchkeep.atomic_file import write_atomic
@@ -39,7 +42,7 @@ def pseudonym_key_file(home: Home) -> Path:
 
 def renew_key(path: Path) -> bytes:
     """Write a new key to `path`, in place of an old one, and return it."""
-    _make_private_directory(path.parent)
+    make_private_directory(path.parent)
     key = secrets.token_bytes(KEY_BYTES)
     write_atomic(path, key, mode=0o600)
     return key
@@ -50,7 +53,7 @@ def ensure_key(path: Path) -> bytes:
 
     Of several processes that do so at the same time, one makes the key and all return it.
     """
-    _make_private_directory(path.parent)
+    make_private_directory(path.parent)
     if not path.exists():
         _create_key(path)
     return read_key(path)
@@ -61,21 +64,36 @@ def read_key(path: Path) -> bytes:
 
     Raises `KeyFileError` if it is missing, is not a key, or others than its owner may read it.
     """
-    _require_private(path.parent)
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise KeyFileError(f"key file {path} cannot be read: {error.strerror}") from error
-    try:
-        status = os.fstat(descriptor)
+    with _opened(path) as (descriptor, status):
         if not stat.S_ISREG(status.st_mode) or status.st_size != KEY_BYTES:
             raise KeyFileError(
                 f"{path} is not a key of {KEY_BYTES} bytes", remedy="Delete it to have one made."
             )
         _require_mode(path, status, "600")
         return os.read(descriptor, KEY_BYTES)
-    finally:
-        os.close(descriptor)
+
+
+def read_private(path: Path, *, most: int) -> tuple[bytes, os.stat_result]:
+    """Return what is in a file of at most `most` bytes, and its status before it was read.
+
+    Raises `KeyFileError` if it is missing, larger, no file, or others than its owner may read it.
+    """
+    with _opened(path) as (descriptor, status):
+        if not stat.S_ISREG(status.st_mode):
+            raise KeyFileError(f"{path} is not a file")
+        _require_mode(path, status, "600")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(most + 1)
+    if len(content) > most:
+        raise KeyFileError(f"{path} is larger than {most} bytes")
+    return content, status
+
+
+def make_private_directory(directory: Path) -> None:
+    """Make a directory for secrets; raises `KeyFileError` if others may use the one there is."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    _require_private(directory)
 
 
 def client_pseudonym(key: bytes, identity: str) -> str:
@@ -106,10 +124,18 @@ def _create_key(path: Path) -> None:
         Path(scratch).unlink()
 
 
-def _make_private_directory(directory: Path) -> None:
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    directory.mkdir(mode=0o700, exist_ok=True)
-    _require_private(directory)
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[int, os.stat_result]]:
+    """Open a file in a private directory, never through a link and never waiting for a pipe."""
+    _require_private(path.parent)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise KeyFileError(f"key file {path} cannot be read: {error.strerror}") from error
+    try:
+        yield descriptor, os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _require_private(directory: Path) -> None:

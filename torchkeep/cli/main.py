@@ -17,6 +17,7 @@ from torchkeep.cli.down import down
 from torchkeep.cli.evaluate import evaluate
 from torchkeep.cli.fit_detectors import fit_detectors
 from torchkeep.cli.import_ import import_
+from torchkeep.cli.key import key
 from torchkeep.cli.learning_curve import learning_curve
 from torchkeep.cli.log import log
 from torchkeep.cli.package import package
@@ -54,6 +55,9 @@ VERBS: tuple[Callable[..., Any], ...] = (
     token,
 )
 
+GROUPS: tuple[typer.Typer, ...] = (key,)
+"""Verbs that have verbs of their own."""
+
 
 def command() -> typer.Typer:
     """Build the command with all its verbs."""
@@ -69,6 +73,8 @@ def command() -> typer.Typer:
     app.callback()(_root)
     for verb in VERBS:
         app.command(name=verb_name(verb))(verb)
+    for group in GROUPS:
+        app.add_typer(group)
     return app
 
 

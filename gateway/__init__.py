@@ -1,0 +1,1 @@
+"""The front door: the only part of Torchkeep that faces a network."""

@@ -1,0 +1,1 @@
+"""Who asks: API keys, and TLS with or without certificates of callers."""

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol, version 2, as both protocols speak it: tensors and metadata."""

@@ -1,0 +1,1 @@
+"""The data plane: a question in, its outcome out; knows no protocol."""

@@ -1,0 +1,258 @@
+"""The data plane: a question in, its outcome out, one access record in between. No protocol here.
+
+    admit → queue → join a call → TorchServe → cut → record → answer
+
+A question is closed exactly once: answered, refused, expired, cancelled or failed. Its record is
+written before its answer is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+
+from gateway.config import MIB, GatewayConfig
+from gateway.finished import Finished, Telemetry
+from gateway.outcome import Outcome
+from gateway.plane.admission import Admission
+from gateway.plane.backend import Backend
+from gateway.plane.batcher import RETRY_AFTER_S, Batcher, End
+from gateway.plane.catalogue import Catalogue
+from gateway.plane.pending import Pending
+from gateway.plane.statistics import Statistics
+from gateway.question import Arrival, Question
+from gateway.refusal import Code, Refusal
+from gateway.upstream import ServedVersion, Upstream
+from monitoring.request_log import LogFullError
+from torchkeep.schema import Operation
+
+LEAVING = "the gateway is shutting down; try again elsewhere"
+DOWN = "the model server is starting again; try again"
+LATE = "the deadline had passed before an answer was there"
+GONE = "the caller went away"
+UNLOGGED = "the request cannot be logged, and nothing is answered without a record"
+
+
+class DataPlane:
+    """What both protocols stand on."""
+
+    def __init__(
+        self, upstream: Upstream, config: GatewayConfig, backend: Backend, telemetry: Telemetry
+    ) -> None:
+        self.upstream = upstream
+        self.config = config
+        self.draining = False
+        self.admission = Admission(
+            most_items=config.max_queued_items, most_bytes=config.max_queued_mib * MIB
+        )
+        self._catalogue = Catalogue(upstream.models)
+        self._backend = backend
+        self._telemetry = telemetry
+        self._batchers = {
+            served.key: Batcher(served, config, backend, self._close) for served in upstream.models
+        }
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._open = 0
+
+    def start(self) -> None:
+        """Begin to watch the models."""
+        for batcher in self._batchers.values():
+            self._spawn(batcher.readiness.watch())
+
+    def find(self, model: str, version: str = "") -> ServedVersion:
+        """Return what serves a model. Raises `Refusal` NOT_FOUND."""
+        return self._catalogue.find(model, version)
+
+    def versions(self, model: str) -> list[ServedVersion]:
+        """Return all served versions of a model. Raises `Refusal` NOT_FOUND."""
+        return self._catalogue.versions(model)
+
+    def ready(self) -> bool:
+        """Whether the default version of every model answers, and the gateway takes new work."""
+        defaults = {served.name: served for served in reversed(self.upstream.models)}
+        return not self.draining and all(map(self.version_ready, defaults.values()))
+
+    def version_ready(self, served: ServedVersion) -> bool:
+        """Whether a version answers."""
+        return self._batchers[served.key].readiness.ready
+
+    def statistics(self, served: ServedVersion) -> Statistics:
+        """Return the totals of a version."""
+        return self._batchers[served.key].statistics
+
+    @property
+    def waiting(self) -> int:
+        """Items that no call has taken yet."""
+        return sum(batcher.waiting for batcher in self._batchers.values())
+
+    @property
+    def calls(self) -> int:
+        """Calls under way."""
+        return sum(batcher.calls for batcher in self._batchers.values())
+
+    @property
+    def items_under_way(self) -> int:
+        """Items of those calls."""
+        return sum(batcher.items_under_way for batcher in self._batchers.values())
+
+    async def infer(self, question: Question) -> Outcome:
+        """Have a question answered.
+
+        Raises `Refusal` if it is not. A caller that goes away cancels this coroutine; what no call
+        has taken by then is dropped.
+        """
+        self._telemetry.begin(question.arrival)
+        try:
+            pending = self._admit(question)
+        except Refusal as refusal:
+            raise await self.refuse(question.arrival, refusal) from refusal
+        loop = asyncio.get_running_loop()
+        left = question.deadline - time.monotonic()
+        timer = loop.call_later(max(0.0, left), self._expire, pending)
+        try:
+            return await pending.answer
+        except asyncio.CancelledError:
+            await self._close([(pending, Refusal(Code.CANCELLED, GONE))])
+            raise
+        finally:
+            timer.cancel()
+
+    async def refuse(self, arrival: Arrival, refusal: Refusal) -> Refusal:
+        """Record a request that is refused before it became a question; return what to answer."""
+        if not await self._told([_untouched(arrival, refusal)]):
+            return _unlogged()
+        return refusal
+
+    async def done(self, arrival: Arrival) -> None:
+        """Record a request that was answered without the model. Raises `Refusal`."""
+        if not await self._told([_untouched(arrival, None)]):
+            raise _unlogged()
+
+    async def drain(self, seconds: float) -> bool:
+        """Take no new work and wait for what is open; return whether all of it was answered."""
+        self.draining = True
+        deadline = time.monotonic() + seconds
+        while self._open and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        return not self._open
+
+    async def stop(self) -> None:
+        """End all tasks; nothing is answered any more."""
+        for batcher in self._batchers.values():
+            await batcher.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _admit(self, question: Question) -> Pending:
+        served = self._catalogue.find(question.model, question.version)
+        batcher = self._batchers[served.key]
+        arrival = question.arrival
+        arrival.items = len(question)
+        arrival.operation = question.operation
+        arrival.model, arrival.version = served.name, served.version
+        _check_size(question, served)
+        if self.draining:
+            raise Refusal(Code.UNAVAILABLE, LEAVING, retry_after_s=RETRY_AFTER_S)
+        if not self._backend.connected:
+            raise Refusal(Code.UNAVAILABLE, DOWN, retry_after_s=RETRY_AFTER_S)
+        nbytes = question.nbytes
+        waits = batcher.rate.wait_s(batcher.waiting + batcher.items_under_way)
+        self.admission.enter(question.principal.client, arrival.items, nbytes, waits)
+        answer = asyncio.get_running_loop().create_future()
+        pending = Pending(question, served, answer, arrival.items, nbytes)
+        self._open += 1
+        batcher.add(pending)
+        return pending
+
+    def _expire(self, pending: Pending) -> None:
+        self._spawn(self._close([(pending, Refusal(Code.EXPIRED, LATE))]))
+
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _close(self, ends: Sequence[End]) -> None:
+        """Give questions their terminal status: first the record, then the answer."""
+        ends = [(pending, end) for pending, end in ends if not pending.closed]
+        for pending, _ in ends:
+            self._leave(pending)
+        finished = [_closed(pending, end) for pending, end in ends]
+        for request, (pending, _) in zip(finished, ends, strict=True):
+            self._batchers[pending.served.key].statistics.finish(request)
+        logged = await self._told(finished)
+        for pending, end in ends:
+            self._open -= 1
+            if pending.answer.done():
+                continue
+            if not logged:
+                pending.answer.set_exception(_unlogged())
+            elif isinstance(end, Refusal):
+                pending.answer.set_exception(end)
+            else:
+                pending.answer.set_result(end)
+
+    def _leave(self, pending: Pending) -> None:
+        pending.closed = True
+        if pending.left:
+            self._batchers[pending.served.key].drop(pending)
+        self.admission.leave(pending.question.principal.client, pending.items, pending.nbytes)
+
+    async def _told(self, requests: Sequence[Finished]) -> bool:
+        """Tell telemetry; return whether the requests may be answered."""
+        if not requests:
+            return True
+        try:
+            await self._telemetry.finished(requests)
+        except LogFullError:
+            return False
+        return True
+
+
+def _check_size(question: Question, served: ServedVersion) -> None:
+    explain = question.operation is Operation.EXPLAIN
+    most = served.max_explain_items if explain else served.max_items
+    items = question.arrival.items
+    if not items:
+        raise Refusal(Code.INVALID, "the request has no items")
+    if explain and not most:
+        raise Refusal(Code.UNIMPLEMENTED, "explanations are switched off")
+    if items > most:
+        what = "items to explain" if explain else "items"
+        raise Refusal(Code.TOO_LARGE, f"the request has {items} {what}; at most {most} are taken")
+
+
+def _untouched(arrival: Arrival, refusal: Refusal | None) -> Finished:
+    """Return the end of a request that never was a question."""
+    return Finished(
+        arrival=arrival,
+        code=refusal.code if refusal else Code.OK,
+        message=refusal.message if refusal else "",
+        total_s=time.monotonic() - arrival.received,
+    )
+
+
+def _closed(pending: Pending, end: Outcome | Refusal) -> Finished:
+    """Return the end of a question."""
+    arrival, now, sent = pending.question.arrival, time.monotonic(), pending.first_sent
+    if isinstance(end, Outcome):
+        arrival.items = len(end)  # of a body, only now known
+    return Finished(
+        arrival=arrival,
+        code=end.code,
+        message=end.message if isinstance(end, Refusal) else "",
+        version=pending.served.version,
+        verdict=pending.verdict,
+        items_ok=pending.items_ok,
+        queue_s=(sent or now) - pending.queued,
+        backend_s=now - sent if sent else 0.0,
+        total_s=now - arrival.received,
+        batch_size=pending.batch_size,
+        attempt=pending.attempt,
+    )
+
+
+def _unlogged() -> Refusal:
+    return Refusal(Code.UNAVAILABLE, UNLOGGED, retry_after_s=RETRY_AFTER_S)

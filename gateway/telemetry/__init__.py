@@ -1,0 +1,1 @@
+"""What is told of requests: access records, metrics, traces, health."""

@@ -1,0 +1,1 @@
+"""What TorchServe's own callers send and get."""
