@@ -6,6 +6,8 @@ VENV           ?= .venv
 #   make up TORCH_PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 TORCH_PIP_ARGS ?=
 TEST_ARGS      ?=
+# Tests of one file share a process; a file that starts a server starts it once.
+TEST_PROCESSES ?= -n logical --maxprocesses 4 --dist loadfile
 
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
@@ -33,7 +35,7 @@ browser: ## Install the headless browser that some tests need (Debian, as root)
 	@scripts/install-debian-packages
 
 test: $(VENV)/.installed-dev ## Run all tests that take less than minutes
-	@$(BIN)/python run-tests.py -m 'not long' $(TEST_ARGS)
+	@$(BIN)/python run-tests.py -m 'not long' $(TEST_PROCESSES) $(TEST_ARGS)
 
 test-long: $(VENV)/.installed-dev ## Run the tests that take minutes or download much
 	@$(BIN)/python run-tests.py -m long $(TEST_ARGS)

@@ -90,7 +90,7 @@ class AskingUser(User):
 class RestUser(AskingUser, FastHttpUser):
     """Asks over REST by Locust's own client, which takes the least of the machine."""
 
-    host = "http://127.0.0.1:8080"
+    host = "http://127.0.0.1:8000"
     insecure = False
 
     def __init__(self, environment: Environment) -> None:

@@ -30,7 +30,7 @@ def add_options(parser: LocustArgumentParser) -> None:
         variable = f"LOCUST_{name.upper().replace('-', '_')}"
         group.add_argument(f"--{name}", default=default, type=kind, env_var=variable, help=text)
 
-    option("grpc-host", "grpc://127.0.0.1:7070", str, "Address that gRPC users ask.")
+    option("grpc-host", "grpc://127.0.0.1:8001", str, "Address that gRPC users ask.")
     option("model", "mnist", str, "Name of the model.")
     option("model-version", "", str, "Version of the model; the server's default if not given.")
     option("token-file", "", _file, "File with the token, read anew for each request.")

@@ -29,15 +29,21 @@ class FirstAnswer(threading.Thread):
         self.problem = f"it did not listen within {launch.startup_timeout_s} s"
         self._run_folder = run
         self._launch = launch
+        self._given_up = threading.Event()
 
     def run(self) -> None:
-        """Poll until answered, refused for good, or out of time."""
+        """Poll until answered, refused for good, given up, or out of time."""
         deadline = time.monotonic() + self._launch.startup_timeout_s
         while time.monotonic() < deadline:
             keys = read_keys(self._run_folder.keys)
             if keys is not None and self._settled(keys):
                 return
-            time.sleep(POLL_S)
+            if self._given_up.wait(POLL_S):
+                return
+
+    def give_up(self) -> None:
+        """Have it end soon: the server it waits for has ended."""
+        self._given_up.set()
 
     def _settled(self, keys: Keys) -> bool:
         """Try once; return whether trying again would be no use."""

@@ -1,4 +1,4 @@
-"""Plain HTTP to TorchServe on this machine, light enough for the supervisor."""
+"""Plain HTTP on this machine, light enough for the supervisor."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ def request(
     port: int,
     path: str,
     *,
-    token: str,
+    token: str | None = None,
+    host: str = LOOPBACK,
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     timeout_s: float = 10.0,
 ) -> Reply:
     """GET, or POST if there is a body. Raises `OSError` if there is no whole answer."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout_s)
+    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     try:
         method = "GET" if body is None else "POST"
-        sent = {"Authorization": f"Bearer {token}", **(headers or {})}
+        shown = {} if token is None else {"Authorization": f"Bearer {token}"}
+        sent = {**shown, **(headers or {})}
         connection.request(method, path, body=body, headers=sent)
         answer = connection.getresponse()
         return Reply(answer.status, answer.read())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,11 @@ from typing import Self
 
 import psutil
 
+from release.run_folder import RunFolder
+
 WORKER_SCRIPT = "model_service_worker.py"
 
+_KILLING_S = 10.0
 _SAME_START_S = 2.0
 """Start times are computed from the clock, which may be set a little in between."""
 
@@ -89,23 +93,45 @@ def memory_bytes(process: psutil.Process | None) -> int:
         return 0
 
 
-def server_processes(scratch: Path) -> list[psutil.Process]:
-    """Return every TorchServe process, frontend or worker, whose temporary files are in `scratch`.
+def torchserve_processes(run: RunFolder) -> list[psutil.Process]:
+    """Return every TorchServe process, frontend or worker, whose temporary files are in the folder.
 
     They are known by what they run and where, so that they are found whoever started them and
     whatever became of that process.
     """
-    return [process for process in psutil.process_iter() if _belongs(process, scratch)]
+    return [process for process in psutil.process_iter() if _is_torchserve(process, run.scratch)]
 
 
-def kill_all(scratch: Path, seconds: float = 10.0) -> None:
-    """Kill what `server_processes` finds until nothing is left, for at most `seconds`."""
-    deadline = time.monotonic() + seconds
-    while (found := server_processes(scratch)) and time.monotonic() < deadline:
+def server_processes(run: RunFolder) -> list[psutil.Process]:
+    """Return those of TorchServe and, known likewise, the gateway in front of it."""
+    command = gateway_arguments(run)
+    return torchserve_processes(run) + [
+        process for process in psutil.process_iter() if _runs(process, command)
+    ]
+
+
+def gateway_arguments(run: RunFolder) -> list[str]:
+    """Return the arguments by which the gateway of a run folder is known."""
+    return ["-m", "gateway", str(run.upstream)]
+
+
+def kill_torchserve(run: RunFolder) -> None:
+    """Kill what `torchserve_processes` finds until nothing is left, within reason."""
+    _kill(lambda: torchserve_processes(run))
+
+
+def kill_all(run: RunFolder) -> None:
+    """Kill what `server_processes` finds until nothing is left, within reason."""
+    _kill(lambda: server_processes(run))
+
+
+def _kill(find: Callable[[], list[psutil.Process]]) -> None:
+    deadline = time.monotonic() + _KILLING_S
+    while (found := find()) and time.monotonic() < deadline:
         for process in found:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(found, timeout=1.0)
+        time.sleep(0.02)  # one that has ended is not found again, though its parent may be slow
 
 
 def _cmdline(process: psutil.Process) -> list[str]:
@@ -115,7 +141,7 @@ def _cmdline(process: psutil.Process) -> list[str]:
         return []
 
 
-def _belongs(process: psutil.Process, scratch: Path) -> bool:
+def _is_torchserve(process: psutil.Process, scratch: Path) -> bool:
     arguments = _cmdline(process)
     if any(WORKER_SCRIPT in part for part in arguments):
         try:
@@ -123,3 +149,9 @@ def _belongs(process: psutil.Process, scratch: Path) -> bool:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return False
     return f"-Djava.io.tmpdir={scratch}" in arguments
+
+
+def _runs(process: psutil.Process, part: list[str]) -> bool:
+    """Return whether the arguments of a process hold `part`, in one piece."""
+    arguments = _cmdline(process)
+    return any(arguments[at : at + len(part)] == part for at in range(len(arguments)))

@@ -57,6 +57,16 @@ class RunFolder:
         return self.path / "console.log"
 
     @property
+    def upstream(self) -> Path:
+        """What the gateway is told about TorchServe: its address and what it serves."""
+        return self.path / "gateway.json"
+
+    @property
+    def gateway_log(self) -> Path:
+        """What the gateway prints."""
+        return self.path / "gateway.log"
+
+    @property
     def store(self) -> Path:
         """The folder that holds the archive being served."""
         return self.path / "store"
@@ -79,9 +89,16 @@ class RunFolder:
         for folder in (self.store, self.scratch):
             _private_folder(folder)
 
+    def sweep(self) -> None:
+        """Remove the keys, sockets and temporary files of a TorchServe that has ended."""
+        self.keys.unlink(missing_ok=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        _private_folder(self.scratch)
+
     def clear(self) -> None:
         """Remove keys, sockets, the served copy and temporary files; logs and state stay."""
         self.keys.unlink(missing_ok=True)
+        self.upstream.unlink(missing_ok=True)
         shutil.rmtree(self.store, ignore_errors=True)
         shutil.rmtree(self.scratch, ignore_errors=True)
 

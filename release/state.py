@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import orjson
 
-from release.ports import Ports
+from release.ports import GatewayPorts, Ports
 from release.process import ProcessId
 from release.run_folder import RunFolder
 from torchkeep.atomic_file import write_atomic
@@ -21,8 +21,19 @@ class Phase(StrEnum):
 
     STARTING = "starting"
     SERVING = "serving"
+    RESTARTING = "restarting"  # it has served; what ended of it is being started again
     FAILED = "failed"  # it never served
-    DIED = "died"  # it served, then TorchServe ended by itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayLaunch:
+    """How the gateway is run; `drain_s` is how long it may answer what is under way at its end."""
+
+    host: str
+    observe_host: str
+    tls: bool
+    drain_s: float
+    command: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +51,15 @@ class Launch:
     token_minutes: float
     request_log: str
     command: tuple[str, ...]
+    gateway: GatewayLaunch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restarts:
+    """How often each part was started again since the server first served."""
+
+    torchserve: int = 0
+    gateway: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +69,10 @@ class ServerState:
     launch: Launch
     phase: Phase = Phase.STARTING
     reason: str = ""
+    restarts: Restarts = Restarts()
     supervisor: ProcessId | None = None
     frontend: ProcessId | None = None
+    gateway: ProcessId | None = None
     started: float = field(default_factory=time.time)
 
     def write(self, run: RunFolder) -> None:
@@ -66,8 +88,10 @@ class ServerState:
                 launch=_launch(raw["launch"]),
                 phase=Phase(raw["phase"]),
                 reason=raw["reason"],
+                restarts=Restarts(**raw["restarts"]),
                 supervisor=_process(raw["supervisor"]),
                 frontend=_process(raw["frontend"]),
+                gateway=_process(raw["gateway"]),
                 started=raw["started"],
             )
         except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -75,8 +99,13 @@ class ServerState:
 
 
 def _launch(raw: Mapping[str, Any]) -> Launch:
-    values = {**raw, "ports": Ports(**raw["ports"]), "command": tuple(raw["command"])}
-    return Launch(**values)
+    ports, gateway = raw["ports"], raw["gateway"]
+    values = {
+        "ports": Ports(**{**ports, "gateway": GatewayPorts(**ports["gateway"])}),
+        "command": tuple(raw["command"]),
+        "gateway": GatewayLaunch(**{**gateway, "command": tuple(gateway["command"])}),
+    }
+    return Launch(**{**raw, **values})
 
 
 def _process(raw: Mapping[str, Any] | None) -> ProcessId | None:

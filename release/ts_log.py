@@ -1,4 +1,7 @@
-"""Reading the one line that matters out of what TorchServe and its workers wrote."""
+"""Reading the one line that matters out of what TorchServe and its workers wrote.
+
+`since` is the size of a log when what matters began; a log that is shorter now has begun anew.
+"""
 
 from __future__ import annotations
 
@@ -19,32 +22,47 @@ _WRAPPED_BY_TORCHSERVE = re.compile(
 )
 
 
-def python_fault(log: Path) -> str | None:
+def python_fault(log: Path, since: int = 0) -> str | None:
     """Return the last exception a worker raised by itself, or None."""
-    lines = _lines(log)
+    lines = _lines(log, since)
     faults = list(_raised(match[1] for line in lines if (match := _MODEL_LINE.fullmatch(line))))
     own = [fault for fault in faults if not _WRAPPED_BY_TORCHSERVE.match(fault)]
     return _shortened((own or faults)[-1]) if faults else None
 
 
-def archive_fault(log: Path) -> str | None:
+def archive_fault(log: Path, since: int = 0) -> str | None:
     """Return why TorchServe could not load the archive, or None if it did not say so."""
-    lines = _lines(log)
+    lines = _lines(log, since)
     for line, following in pairwise([*lines, ""]):
         if " - Failed to load model: " in line:
             return _java_error(following) or line.partition(" - ")[2]
     return None
 
 
-def java_fault(log: Path) -> str | None:
+def java_fault(log: Path, since: int = 0) -> str | None:
     """Return the first exception that TorchServe's frontend wrote to a log, or None."""
-    return next((fault for line in _lines(log) if (fault := _java_error(line))), None)
+    return next((fault for line in _lines(log, since) if (fault := _java_error(line))), None)
 
 
-def _lines(path: Path) -> list[str]:
+def size_of(log: Path) -> int:
+    """Return the size of a log; 0 if there is none."""
+    try:
+        return log.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def last_line(log: Path, since: int = 0) -> str:
+    """Return the last line of a log, '' if there is none."""
+    lines = [line for line in _lines(log, since) if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def _lines(path: Path, since: int) -> list[str]:
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - MAX_READ))
+            size = path.stat().st_size
+            file.seek(max(since if since <= size else 0, size - MAX_READ))
             return file.read(MAX_READ).decode("utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from release.ports import GATEWAY_PORTS
 from release.server_config import PORTS
 
 
@@ -49,4 +50,5 @@ class Project:
     def environment(self) -> dict[str, str]:
         ours = {name: text for name, text in os.environ.items() if "TORCHKEEP" not in name}
         free = {f"TORCHKEEP_SERVER_{name.upper()}": "0" for name in PORTS}
+        free |= {f"TORCHKEEP_GATEWAY_{name.upper()}": "0" for name in GATEWAY_PORTS}
         return ours | free | {"COLUMNS": "120"}

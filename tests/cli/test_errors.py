@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from release.ports import GATEWAY_PORTS
 from release.server_config import PORTS
 from torchkeep import __version__
 from torchkeep.cli.main import VERBS, verb_name
@@ -51,8 +52,11 @@ def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProc
     ],
 )
 def test_one_line_and_exit_code_2(tmp_path: Path, words: tuple[str, ...], told: str) -> None:
-    free = "".join(f"{name} = 0\n" for name in PORTS)  # a server may run beside the tests
-    (tmp_path / "torchkeep.toml").write_text(f"[server]\n{free}")
+    sections = {"server": PORTS, "gateway": GATEWAY_PORTS}  # a server may run beside the tests
+    free = [
+        f"[{name}]\n" + "".join(f"{p} = 0\n" for p in ports) for name, ports in sections.items()
+    ]
+    (tmp_path / "torchkeep.toml").write_text("".join(free))
     done = run(tmp_path, *words)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""

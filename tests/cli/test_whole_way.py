@@ -47,7 +47,7 @@ def test_up_shows_both_images_over_both_protocols(up: dict[str, Any]) -> None:
     assert clean[0]["label"] == clean[1]["label"] != attacked[0]["label"] == attacked[1]["label"]
     for one in shown:
         assert one["record"]["request_id"] == one["request_id"]
-        assert one["record"]["request_type"]["protocol"] == one["over"].lower()
+        assert one["record"]["request_type"]["protocol"] == "gateway"
         assert one["record"]["screening"]["verdict"] == one["verdict"]
     scores = [one["record"]["screening"]["score"] for one in shown]
     assert min(scores[1], scores[3]) > max(scores[0], scores[2])
@@ -55,8 +55,10 @@ def test_up_shows_both_images_over_both_protocols(up: dict[str, Any]) -> None:
 
 def test_status_tells_what_runs(project: Project, up: dict[str, Any]) -> None:
     status = project.json("status")
-    for key in ("rest", "grpc", "model", "version", "request_log", "pids"):
+    for key in ("rest", "grpc", "observe", "model", "version", "request_log", "pids"):
         assert status[key] == up[key]
+    addresses = [up[key] for key in ("rest", "grpc", "torchserve_rest", "torchserve_grpc")]
+    assert len(set(addresses)) == 4
     assert (status["model"], status["version"]) == ("digits", "1.0")
     assert all(psutil.pid_exists(pid) for pid in status["pids"]["workers"])
     assert max(status["memory_bytes"]["workers"]) < 1.5 * 1024**3
@@ -113,9 +115,9 @@ def test_the_python_of_a_page_runs_against_the_server(
 def test_down_leaves_nothing(project: Project, up: dict[str, Any]) -> None:
     pids = project.json("status")["pids"]
     assert project.run("down").returncode == 0
-    for pid in (pids["supervisor"], pids["frontend"], *pids["workers"]):
+    for pid in (pids["supervisor"], pids["gateway"], pids["frontend"], *pids["workers"]):
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie"
-    ports = [int(up[name].rpartition(":")[2]) for name in ("rest", "grpc")]
+    ports = [int(up[name].rpartition(":")[2]) for name in ("rest", "grpc", "observe")]
     for port in ports:
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0
@@ -124,11 +126,14 @@ def test_down_leaves_nothing(project: Project, up: dict[str, Any]) -> None:
     assert "torchkeep up" in refused.stderr
 
 
-def test_a_port_in_use_is_one_line_and_exit_code_2(project: Project, up: dict[str, Any]) -> None:
+@pytest.mark.parametrize("setting", ["TORCHKEEP_SERVER_REST_PORT", "TORCHKEEP_GATEWAY_GRPC_PORT"])
+def test_a_port_in_use_is_one_line_and_exit_code_2(
+    project: Project, up: dict[str, Any], setting: str
+) -> None:
     project.run("down")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = project.run("up", "--recipe", "digits-quick", TORCHKEEP_SERVER_REST_PORT=port)
+        done = project.run("up", "--recipe", "digits-quick", **{setting: port})
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ")
@@ -160,6 +165,7 @@ def test_foreground_stops_on_sigterm_and_leaves_nothing(
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     assert not psutil.pid_exists(pids["frontend"])
+    assert not psutil.pid_exists(pids["gateway"])
 
 
 def test_own_data_goes_all_the_way(project: Project, digits: Splits) -> None:

@@ -105,7 +105,7 @@ def test_the_server_that_runs_here_is_asked_with_its_token(
 
     here = ServerStatus(running=True, rest=servers.rest, grpc=servers.grpc, model="digits")
     monkeypatch.setattr("release.status.status", lambda home: here)
-    monkeypatch.setattr("release.tokens.current_token", lambda home: TOKEN)
+    monkeypatch.setattr("release.asking.local_key", lambda home: TOKEN)
     for options in ((), ("--url", url)):
         assert as_json(run("one.png", *options, "--json"))["model"] == "digits"
 

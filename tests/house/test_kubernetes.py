@@ -17,6 +17,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from gateway.config import GatewayConfig
 from handlers.config import LimitsConfig, ScreeningConfig
 from monitoring.request_log import RequestLogConfig
 from release.server_config import ServerConfig
@@ -33,6 +34,7 @@ MANIFESTS = [*(BASE / name for name in KUSTOMIZATION["resources"]), FILL]
 KUBERNETES_VERSIONS = ("1.30", kubernetes_validate.latest_version())
 CONFIGS = {
     "server": ServerConfig,
+    "gateway": GatewayConfig,
     "request_log": RequestLogConfig,
     "screening": ScreeningConfig,
     "limits": LimitsConfig,
@@ -111,12 +113,12 @@ def test_the_settings_of_the_cluster_are_settings_that_exist() -> None:
 
 
 def test_the_ports_are_those_of_the_settings() -> None:
-    config = Settings.load(BASE / "torchkeep.toml", environ={}).section("server", ServerConfig)
+    config = Settings.load(BASE / "torchkeep.toml", environ={}).section("gateway", GatewayConfig)
     ports = {
         one["name"]: one["containerPort"]
         for one in server(base_objects())["containers"][0]["ports"]
     }
-    assert ports == {"http": config.rest_port, "grpc": config.grpc_port}
+    assert ports == {"http": config.http_port, "grpc": config.grpc_port}
 
 
 def test_the_home_and_the_user_are_those_of_the_image() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from release.ports import Ports
+from release.ports import GATEWAY_PORTS, GatewayPorts, Ports
 from release.server_config import PORTS
-from release.state import Launch
+from release.state import GatewayLaunch, Launch
 from torchkeep.artifact import MODEL, Manifest, ModelArtifact
 from torchkeep.image_shape import ImageShape
 from torchkeep.settings import Settings
@@ -18,21 +18,54 @@ from torchkeep.settings import Settings
 ECHO = """\
 import json
 
+import numpy as np
+
+from torchkeep import envelope
+from torchkeep.keys import envelope_key_file, read_key
+from torchkeep.paths import Home
+from torchkeep.schema import Disclose, ItemStatus
+
+KEY = read_key(envelope_key_file(Home.default()))
+
 
 def handle(data, context):
     if data is None:
         return None
+    body = bytes(data[0].get("body") or data[0].get("data") or b"")
+    if body.startswith(envelope.MAGIC):
+        return [answer(envelope.decode_request(body, KEY, max_items=10_000))]
     context.set_response_content_type(0, "application/json")
-    size = len(data[0].get("body") or data[0].get("data"))
-    return [json.dumps({"predictions": [{"item": 0, "status": "ok", "bytes": size}]}).encode()]
+    return [json.dumps({"predictions": [{"item": 0, "status": "ok", "bytes": len(body)}]}).encode()]
+
+
+def answer(request):
+    count = len(request.item_index)
+    told = envelope.ResponseEnvelope(
+        model="toy",
+        model_version="1.0",
+        disclose=Disclose.NONE,
+        threshold=0.0,
+        statuses=[ItemStatus.OK] * count,
+        verdicts=[None] * count,
+        class_index=np.ones(count, np.int32),
+        probability=np.ones(count, np.float32),
+        score=np.full(count, np.nan, np.float32),
+        p_value=np.full(count, np.nan, np.float32),
+        probabilities=np.tile(np.array([0, 1], np.float32), (count, 1)),
+        labels={1: "yes"},
+    )
+    return envelope.encode_response(told, KEY)
 """
-"""An entry module that answers each prediction with the size of its body."""
+"""An entry module that tells TorchServe's callers the size of their body, and the gateway "yes"."""
 
 
-def settings(**server: object) -> Settings:
-    """Return settings that are all default but those of `[server]`; each port is a free one."""
-    values = dict.fromkeys(PORTS, 0) | server
-    return Settings({"server": values}, {}, "no file")
+def settings(gateway: Mapping[str, object] | None = None, **server: object) -> Settings:
+    """Return settings that are all default but some of two sections; each port is a free one."""
+    tables = {
+        "server": dict.fromkeys(PORTS, 0) | server,
+        "gateway": dict.fromkeys(GATEWAY_PORTS, 0) | dict(gateway or {}),
+    }
+    return Settings(tables, {}, "no file")
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +117,12 @@ def toy_archive(packed_toy: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def launch() -> Launch:
     ports = Ports(
-        rest_port=1, grpc_port=2, management_port=3, metrics_port=4, grpc_management_port=5
+        rest_port=1,
+        grpc_port=2,
+        management_port=3,
+        metrics_port=4,
+        grpc_management_port=5,
+        gateway=GatewayPorts(http_port=6, grpc_port=7, observe_port=8),
     )
     return Launch(
         model="toy",
@@ -98,4 +136,11 @@ def launch() -> Launch:
         token_minutes=60.0,
         request_log="",
         command=("java", "-version"),
+        gateway=GatewayLaunch(
+            host="127.0.0.1",
+            observe_host="127.0.0.1",
+            tls=False,
+            drain_s=1.0,
+            command=("python", "--version"),
+        ),
     )

@@ -1,4 +1,4 @@
-"""What the tests of a running TorchServe share."""
+"""What the tests of a running server share."""
 
 from __future__ import annotations
 
@@ -36,22 +36,36 @@ def has_ended(pid: int) -> bool:
         return True
 
 
+def port_of(address: str) -> int:
+    """Return the port of an address that ends with it."""
+    return int(address.rpartition(":")[2])
+
+
 def predict(running: ServerStatus, token: str | None, body: bytes = b"12345") -> httpx.Response:
+    """Ask TorchServe itself."""
     headers = OCTETS | ({"Authorization": f"Bearer {token}"} if token else {})
-    return httpx.post(f"{running.rest}/predictions/toy", content=body, headers=headers)
+    return httpx.post(f"{running.torchserve_rest}/predictions/toy", content=body, headers=headers)
+
+
+def infer(running: ServerStatus, token: str) -> httpx.Response:
+    """Ask the gateway about a black image of the toy model."""
+    pixels = {"name": "image", "shape": [1, 1, 8, 8], "datatype": "UINT8", "data": [0] * 64}
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    url = f"{running.rest}/v2/models/toy/infer"
+    return httpx.post(url, json={"inputs": [pixels]}, headers=headers)
 
 
 def assert_nothing_left(home: Home, running: ServerStatus | None = None) -> None:
     run = RunFolder(home.run)
-    assert server_processes(run.scratch) == []
+    assert server_processes(run) == []
     assert not run.keys.exists()
+    assert not run.upstream.exists()
     assert not run.scratch.exists()
     assert not run.store.exists()
     assert not [path for path in home.root.rglob("*") if path.is_socket()]
     if running is not None:
         supervisor = running.pids.supervisor
         assert supervisor is None or until(lambda: has_ended(supervisor), 1)
-        for address in (running.rest, running.grpc, running.management):
-            port = int(address.rpartition(":")[2])
+        for port in map(port_of, (running.rest, running.grpc, running.observe, running.management)):
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", port)).close()

@@ -1,4 +1,7 @@
-"""The contract: the real archive of a real model in a real TorchServe, asked over REST and gRPC."""
+"""The contract: the real archive of a real model in a real TorchServe, asked over REST and gRPC.
+
+Asked is TorchServe itself, unless a test says that the gateway is.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from monitoring.log_reader import ReadReport, find, read_records
+from release.asking import Door, back_door, front_door
 from release.first_answer import PROBE_ID
 from release.package import package
 from release.server import start, status, stop
@@ -52,17 +56,14 @@ class Served:
     def log(self) -> Path:
         return Path(self.running.request_log)
 
-    def client(self, protocol: str) -> Client:
-        return Client(
-            getattr(self.running, protocol),
-            model=self.running.model,
-            token=lambda: current_token(self.home),
-        )
+    def client(self, protocol: str, door: Door | None = None) -> Client:
+        door = door or back_door(self.home, self.running)
+        return Client(getattr(door, protocol), model=self.running.model, token=door.token)
 
     def post(self, body: bytes, content_type: str = "", **headers: str) -> httpx.Response:
         sent = {"Authorization": f"Bearer {current_token(self.home)}", **headers}
         sent["Content-Type"] = content_type or "application/octet-stream"
-        url = f"{self.running.rest}/predictions/{self.running.model}"
+        url = f"{self.running.torchserve_rest}/predictions/{self.running.model}"
         return httpx.post(url, content=body, headers=sent, timeout=60)
 
 
@@ -137,6 +138,25 @@ def test_rest_and_grpc_answer_alike(served: Served) -> None:
         records = find(served.log, f"alike-{protocol}")
         assert [record["item"] for record in records] == list(range(len(served.images)))
         assert {record["items"] for record in records} == {len(served.images)}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_gateway_answers_as_torchserve_itself_does(served: Served, protocol: str) -> None:
+    request_id = f"front-{protocol}"
+    images = [png(image) for image in served.images[:40]] + [b"no image"]
+    with served.client(protocol) as client:
+        expected = client.predict(images).items
+    with served.client(protocol, front_door(served.home, served.running)) as client:
+        answer = client.predict(images, request_id=request_id)
+    assert answer.request_id == request_id
+    assert [item.label for item in answer.items] == [item.label for item in expected]
+    assert [item.status for item in answer.items] == [item.status for item in expected]
+    for one, other in zip(answer.items[:-1], expected[:-1], strict=True):
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
+        assert one.screening.verdict == other.screening.verdict
+    records = find(served.log, request_id)
+    assert [record["status"] for record in records] == [item.status for item in answer.items]
+    assert [record["item"] for record in records] == list(range(len(images)))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -269,4 +289,4 @@ def test_every_answered_item_is_logged_whole_though_workers_are_killed(served: S
             assert logged.get(request_id) == list(range(items))
     for segment in served.log.iterdir():
         for line in segment.read_bytes().splitlines():
-            assert json.loads(line)["kind"] == "inference"
+            assert json.loads(line)["kind"] in ("inference", "access")

@@ -1,10 +1,11 @@
-"""A real TorchServe around an entry module that only echoes; all tests share one."""
+"""A real TorchServe around an entry module that only echoes, and the gateway; all share one."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -13,13 +14,18 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
+from gateway.identity.local_key import local_key
+from gateway.upstream import Upstream
+from handlers.config import LimitsConfig
+from release.asking import back_door, door_at, front_door, local_door
 from release.package import package
 from release.run_folder import RunFolder
 from release.server import start, status, stop
+from release.state import Restarts
 from release.status import ServerStatus
 from release.tokens import current_token, read_keys
 from tests.release.conftest import ECHO, settings
-from tests.release.serving import assert_nothing_left, predict
+from tests.release.serving import assert_nothing_left, infer, port_of, predict
 from torchkeep.artifact import ModelArtifact
 from torchkeep.cli.main import command
 from torchkeep.client.stubs.inference_pb2 import PredictionsRequest
@@ -69,11 +75,19 @@ def test_it_tells_what_it_serves_and_where(home: Home, running: ServerStatus) ->
     assert (running.model, running.version) == ("toy", "1.0")
     assert running.request_log == str(home.request_log)
     assert running.memory_bytes.frontend > 0
+    assert running.memory_bytes.gateway > 0
     assert [size > 0 for size in running.memory_bytes.workers] == [True]
+    assert running.restarts == Restarts()
     commands = {
         pid: " ".join(psutil.Process(pid).cmdline())
-        for pid in (running.pids.supervisor, running.pids.frontend, *running.pids.workers)
+        for pid in (
+            running.pids.supervisor,
+            running.pids.gateway,
+            running.pids.frontend,
+            *running.pids.workers,
+        )
     }
+    assert f"-m gateway {RunFolder(home.run).upstream}" in commands[running.pids.gateway]
     assert "release.supervisor" in commands[running.pids.supervisor]
     assert "org.pytorch.serve.ModelServer" in commands[running.pids.frontend]
     assert "model_service_worker" in commands[running.pids.workers[0]]
@@ -92,7 +106,7 @@ def test_a_prediction_over_rest_needs_the_token(home: Home, running: ServerStatu
 
 def test_a_prediction_over_grpc_needs_the_token(home: Home, running: ServerStatus) -> None:
     question = PredictionsRequest(model_name="toy", input={"data": b"1234567"})
-    with grpc.insecure_channel(running.grpc.removeprefix("grpc://")) as channel:
+    with grpc.insecure_channel(running.torchserve_grpc.removeprefix("grpc://")) as channel:
         stub = InferenceAPIsServiceStub(channel)
         with pytest.raises(grpc.RpcError) as refused:
             stub.Predictions(question, timeout=10)
@@ -107,7 +121,7 @@ def test_bodies_reach_the_handler_undecoded(home: Home, running: ServerStatus) -
     headers = {"Authorization": f"Bearer {current_token(home)}"}
     for kind in ("application/json", "text/plain", "image/png"):
         answer = httpx.post(
-            f"{running.rest}/predictions/toy",
+            f"{running.torchserve_rest}/predictions/toy",
             content=body,
             headers=headers | {"Content-Type": kind},
         )
@@ -137,14 +151,15 @@ def test_models_can_be_neither_registered_nor_removed(home: Home, running: Serve
 
 
 def test_it_listens_on_the_loopback_interface_only(running: ServerStatus) -> None:
-    pids = [running.pids.frontend, running.pids.supervisor, *running.pids.workers]
+    pids = [running.pids.frontend, running.pids.gateway, running.pids.supervisor]
+    pids += running.pids.workers
     listening = [
         connection.laddr
         for pid in pids
         for connection in psutil.Process(pid).net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     ]
-    assert len(listening) == 5
+    assert len(listening) == 5 + 3
     assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
 
 
@@ -154,6 +169,7 @@ def test_keys_and_sockets_are_for_this_user_alone(home: Home) -> None:
     assert run.scratch.stat().st_mode & 0o777 == 0o700
     assert run.keys.stat().st_mode & 0o777 == 0o600
     assert run.state.stat().st_mode & 0o777 == 0o600
+    assert run.upstream.stat().st_mode & 0o777 == 0o600
     assert read_key(envelope_key_file(home))
 
 
@@ -186,9 +202,13 @@ def test_a_port_in_use_is_named_before_anything_is_started(
     shared: tuple[Home, Path, ServerStatus], tmp_path: Path
 ) -> None:
     _, archive, running = shared
-    other, port = Home(tmp_path / "other"), int(running.rest.rpartition(":")[2])
-    with pytest.raises(ServerError, match=rf"port {port} is in use.*rest_port"):
+    other, port = Home(tmp_path / "other"), port_of(running.torchserve_rest)
+    with pytest.raises(ServerError, match=rf"port {port} is in use.*rest_port in \[server\]"):
         start(other, archive, settings=settings(rest_port=port))
+    for name, address in (("http_port", running.rest), ("observe_port", running.observe)):
+        port = port_of(address)
+        with pytest.raises(ServerError, match=rf"port {port} is in use.*{name} in \[gateway\]"):
+            start(other, archive, settings=settings({name: port}))
     assert_nothing_left(other)
     assert status(other).phase is None
 
@@ -217,11 +237,56 @@ def test_the_verbs_tell_what_runs(
     assert told.exit_code == 0
     said = json.loads(told.stdout)
     assert {"rest", "grpc", "model", "version", "request_log", "pids"} <= said.keys()
+    assert {"observe", "torchserve_rest", "torchserve_grpc", "restarts"} <= said.keys()
     assert said["rest"] == running.rest
+    assert said["pids"]["gateway"] == running.pids.gateway
     assert said["pids"]["frontend"] == running.pids.frontend
 
     text = CliRunner().invoke(command(), ["status"]).stdout
     assert running.rest in text
+    assert running.torchserve_rest in text
     assert f"pid {running.pids.supervisor}" in text
+    assert f"pid {running.pids.gateway}" in text
 
-    assert CliRunner().invoke(command(), ["token"]).stdout == f"{current_token(home)}\n"
+    assert CliRunner().invoke(command(), ["token"]).stdout == f"{local_key(home)}\n"
+
+
+def test_the_gateway_is_told_what_stands_behind_it(
+    home: Home, running: ServerStatus, toy_artifact: ModelArtifact
+) -> None:
+    told = Upstream.read(RunFolder(home.run).upstream)
+    assert f"grpc://{told.grpc_address}" == running.torchserve_grpc
+    assert Path(told.envelope_key) == envelope_key_file(home)
+    assert Path(told.token_file) == RunFolder(home.run).keys
+    (served,) = told.models
+    assert (served.name, served.version, served.digest) == ("toy", "1.0", toy_artifact.digest)
+    assert served.input == (1, 8, 8)
+    assert served.classes == ("no", "yes")
+    assert (served.workers, served.screened) == (1, False)
+    assert served.max_items == LimitsConfig().max_items
+
+
+def test_the_gateway_is_ready_and_answers_the_local_key_only(
+    home: Home, running: ServerStatus
+) -> None:
+    assert httpx.get(f"{running.observe}/readyz").status_code == 200
+    assert infer(running, "").status_code == 401
+    answer = infer(running, local_key(home))
+    assert answer.status_code == 200
+    assert [output["data"] for output in answer.json()["outputs"] if output["name"] == "label"] == [
+        ["yes"]
+    ]
+
+
+def test_the_ways_in_of_this_machine(home: Home, running: ServerStatus) -> None:
+    front, back = front_door(home, running), back_door(home, running)
+    assert local_door(home, running).rest == front.rest == running.rest
+    assert front.token() == local_key(home)
+    assert back.token() == current_token(home)
+    for url in (running.torchserve_rest, f"{running.torchserve_grpc}/"):
+        found = door_at(home, running, url)
+        assert found is not None
+        assert found.rest == back.rest
+    assert door_at(home, running, "http://127.0.0.1:1") is None
+    behind_tls = replace(running, rest="https://127.0.0.1:1", grpc="grpcs://127.0.0.1:2")
+    assert local_door(home, behind_tls).rest == running.torchserve_rest

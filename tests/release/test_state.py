@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from release.java import environment
 from release.process import ProcessId
 from release.run_folder import LONGEST_SOCKET_PATH, RunFolder
-from release.state import Launch, Phase, ServerState
+from release.state import Launch, Phase, Restarts, ServerState
 from release.tokens import current_token, read_keys
 from tests.release.conftest import settings as server_settings
 from torchkeep.errors import ServerError
@@ -51,7 +51,14 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def test_a_state_reads_back(run: RunFolder, launch: Launch) -> None:
-    state = ServerState(launch=launch, phase=Phase.DIED, reason="why", frontend=ProcessId(7, 1.5))
+    state = ServerState(
+        launch=launch,
+        phase=Phase.RESTARTING,
+        reason="why",
+        restarts=Restarts(torchserve=2),
+        frontend=ProcessId(7, 1.5),
+        gateway=ProcessId(9, 3.5),
+    )
     state.write(run)
     assert ServerState.read(run) == state
     replace(state, supervisor=ProcessId(8, 2.5)).write(run)

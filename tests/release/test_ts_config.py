@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from release.model_config import Device, ModelConfig
-from release.ports import Ports
+from release.ports import GatewayPorts, Ports
 from release.server_config import PORTS, ServerConfig
 from release.ts_config import LOG4J2, render_properties
 from torchkeep.errors import ArtifactError, ServerError, SettingsError
@@ -19,6 +19,8 @@ from torchkeep.settings import Settings
 ports_strategy = st.lists(
     st.integers(1, 65_534), min_size=len(PORTS), max_size=len(PORTS), unique=True
 ).map(lambda numbers: dict(zip(PORTS, numbers, strict=True)))
+
+GATEWAY = GatewayPorts(http_port=6, grpc_port=7, observe_port=8)
 
 
 def read_properties(text: str) -> dict[str, str]:
@@ -58,7 +60,7 @@ def test_what_is_configured_is_what_torchserve_reads(
         token_minutes=minutes,
     )
     said = read_properties(
-        render_properties(config, Ports(**numbers), Path("/run/store"), "toy.mar")
+        render_properties(config, Ports(**numbers, gateway=GATEWAY), Path("/run/store"), "toy.mar")
     )
     assert said["inference_address"] == f"http://127.0.0.1:{numbers['rest_port']}"
     assert said["grpc_inference_port"] == str(numbers["grpc_port"])
@@ -70,7 +72,7 @@ def test_what_is_configured_is_what_torchserve_reads(
 
 
 def test_it_listens_on_the_loopback_interface_only_and_lets_nobody_register_models() -> None:
-    ports = Ports(**dict(zip(PORTS, range(1, 6), strict=True)))
+    ports = Ports(**dict(zip(PORTS, range(1, 6), strict=True)), gateway=GATEWAY)
     said = read_properties(render_properties(ServerConfig(), ports, Path("/run"), "toy.mar"))
     addresses = {key: value for key, value in said.items() if key.endswith("_address")}
     assert len(addresses) == 5
@@ -91,7 +93,7 @@ folders = st.text(
 @given(name=folders)
 def test_any_folder_name_reaches_torchserve_whole(name: str) -> None:
     store = Path("/") / name.replace("/", "_") / "store"
-    ports = Ports(**dict(zip(PORTS, range(1, 6), strict=True)))
+    ports = Ports(**dict(zip(PORTS, range(1, 6), strict=True)), gateway=GATEWAY)
     if "$$" in str(store):
         with pytest.raises(ServerError, match="environment variable"):
             render_properties(ServerConfig(), ports, store, "toy.mar")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from release.ts_log import archive_fault, java_fault, python_fault
+from release.ts_log import archive_fault, java_fault, last_line, python_fault, size_of
 
 START = "2026-11-23T22:07:10,548 "
 
@@ -110,3 +110,19 @@ def test_no_log_is_too_strange_and_a_fault_is_one_line(
     for read in (python_fault, java_fault, archive_fault):
         fault = read(path)
         assert fault is None or (fault.strip() and len(fault.splitlines()) == 1)
+
+
+def test_what_a_log_said_before_does_not_count(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    assert size_of(log) == 0
+    assert last_line(log) == ""
+    line = "2026-01-01 INFO  MODEL_LOG - {}\n"
+    old = ["Traceback (most recent call last):", "  a frame", "ValueError: old"]
+    log.write_text("".join(line.format(text) for text in old))
+    began = size_of(log)
+    assert python_fault(log) == "ValueError: old"
+    assert python_fault(log, began) is None
+    with log.open("a") as file:
+        file.write("error: new\n\n")
+    assert last_line(log, began) == "error: new"
+    assert python_fault(log, began + 10_000) == "ValueError: old", "the log has begun anew"

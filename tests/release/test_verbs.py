@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from torchkeep.artifact import ModelArtifact
 from torchkeep.atomic_file import sha256_file
 from torchkeep.cli.main import command
-from torchkeep.errors import ArtifactError, ServerError
+from torchkeep.errors import ArtifactError, UserError
 
 
 @pytest.fixture(autouse=True)
@@ -53,5 +53,5 @@ def test_without_a_server_status_fails_down_does_not_and_there_is_no_token() -> 
     assert CliRunner().invoke(command(), ["status"]).stdout == "no server is running here\n"
     down = CliRunner().invoke(command(), ["down"])
     assert (down.exit_code, down.stdout) == (0, "nothing was running\n")
-    assert isinstance(CliRunner().invoke(command(), ["token"]).exception, ServerError)
+    assert isinstance(CliRunner().invoke(command(), ["token"]).exception, UserError)
     assert not Path("home").exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from monitoring.log_reader import find
-from release.tokens import current_token
+from release.asking import local_door
 from robustness.screened_model import load_classifier
 from torchkeep.client import Client
 from torchkeep.errors import TorchkeepError
@@ -114,9 +113,9 @@ def demonstrate(home: Home, server: ServerStatus, pair: Pair) -> list[Shown]:
 
 
 def _shown(home: Home, server: ServerStatus, pair: Pair) -> Iterator[Shown]:
-    token = partial(current_token, home)
-    for over, url in (("REST", server.rest), ("gRPC", server.grpc)):
-        with Client(url, model=server.model, token=token) as client:
+    door = local_door(home, server)
+    for over, url in (("REST", door.rest), ("gRPC", door.grpc)):
+        with Client(url, model=server.model, token=door.token) as client:
             for image, pixels in (("clean", pair.clean), ("attacked", pair.twin)):
                 result = client.predict(_encode(pixels))
                 records = find(Path(server.request_log), result.request_id)

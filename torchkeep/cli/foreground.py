@@ -18,7 +18,8 @@ LOOK_EVERY_S = 1.0
 def staying(home: Home) -> Iterator[None]:
     """Run the block, wait for SIGTERM or SIGINT, and stop the server of `home` whatever happens.
 
-    A signal during the block lets it finish first. Raises `ServerError` if the server dies before.
+    A signal during the block lets it finish first. A part that dies is started again by the
+    supervisor; raises `ServerError` if both are gone before.
     """
     from release.server import stop
 
@@ -42,7 +43,7 @@ def _wait(home: Home, ended: threading.Event) -> None:
 
     while not ended.wait(LOOK_EVERY_S):
         now = status(home)
-        if not now.running:
+        if now.over:
             raise ServerError(
                 f"the server has ended: {now.reason}", remedy=f"Its log is {now.log}."
             )

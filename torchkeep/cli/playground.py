@@ -8,7 +8,6 @@ import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,7 +60,7 @@ def playground(
     ] = "auto",
     token: Annotated[
         str | None,
-        typer.Option(envvar="TORCHKEEP_TOKEN", help="The server's token, if it runs elsewhere."),
+        typer.Option(envvar="TORCHKEEP_TOKEN", help="The API key, if the server runs elsewhere."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     open_: Annotated[
@@ -82,7 +81,7 @@ def playground(
 
         torchkeep playground .torchkeep/artifacts/mnist-1.0 --port 0 --open
 
-        torchkeep playground --endpoint grpc://127.0.0.1:7070
+        torchkeep playground --endpoint grpc://127.0.0.1:8001
 
     """
     from torchkeep.cli.preparation import artifact_path, recorded_splits, torch_device
@@ -154,8 +153,8 @@ def asking(
 
     Raises `SettingsError` for what is no address, or one beyond this machine unless it is `own`.
     """
+    from release.asking import door_at, local_door
     from release.status import status
-    from release.tokens import current_token
     from robustness.black_box.address import require_loopback
     from torchkeep.client import Client
 
@@ -165,10 +164,11 @@ def asking(
         return
     url, model, same = choice, artifact.manifest.name, None
     opens: str | Callable[[], str] | None = token
-    if here.running and choice.rstrip("/") in ("auto", here.rest, here.grpc):
-        url, model = here.rest if choice == "auto" else choice, here.model
+    door = local_door(home, here) if choice == "auto" else door_at(home, here, choice)
+    if here.running and door:
+        url, model = door.rest if choice == "auto" else choice, here.model
         same = here.artifact_digest == artifact.digest
-        opens = token or partial(current_token, home)
+        opens = token or door.token
     require_loopback(url, own=own)
     with Client(url, model=model, token=opens, timeout=ASK_SECONDS) as client:
         yield RunningServer(url=url, same=same, client=client)

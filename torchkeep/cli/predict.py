@@ -42,7 +42,7 @@ def predict(
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option(envvar="TORCHKEEP_TOKEN", help="The server's token, if it runs elsewhere."),
+        typer.Option(envvar="TORCHKEEP_TOKEN", help="The API key, if the server runs elsewhere."),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Name of the model. Default: the one served here.")
@@ -65,7 +65,7 @@ def predict(
 
         torchkeep predict digit.png --explain --json
 
-        torchkeep predict a.png b.png --url grpc://127.0.0.1:7070
+        torchkeep predict a.png b.png --url grpc://127.0.0.1:8001
 
     """
     with open_client(url, token, model, model_version, timeout) as client:
@@ -83,16 +83,18 @@ def predict(
 def open_client(
     url: str | None, token: str | None, model: str | None, version: str | None, timeout: float
 ) -> Client:
-    """Return a client of the server at `url`, or of the one that runs here, with its token."""
+    """Return a client of the server at `url`, or of the one that runs here, with its key."""
     from torchkeep.client import Client
 
     here = _server_here()
     current: str | Callable[[], str] | None = token
-    if here and (url is None or url.rstrip("/") in (here.rest, here.grpc)):
-        from release.tokens import current_token
+    if here:
+        from release.asking import door_at, local_door
 
-        url, model = url or here.rest, model or here.model
-        current = token or (lambda: current_token(Home.default()))
+        home = Home.default()
+        door = local_door(home, here) if url is None else door_at(home, here, url)
+        if door:
+            url, model, current = url or door.rest, model or here.model, token or door.token
     if url is None:
         remedy = "Start one: torchkeep up. Or name one elsewhere: --url."
         raise ServerError("no server is running here", remedy=remedy)
@@ -106,7 +108,7 @@ def _server_here() -> ServerStatus | None:
     except ImportError:
         return None
     server = status(Home.default())
-    return server if server.running else None
+    return None if server.over else server
 
 
 def _names(images: Sequence[Path], items: int) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +13,7 @@ from torchkeep.output import AsJson, print_json
 from torchkeep.progress import Report, progress
 
 if TYPE_CHECKING:
+    from release.asking import Door
     from release.status import ServerStatus
     from torchkeep.artifact import ModelArtifact
     from torchkeep.cli.screening_measurement import DetectionRates, ScreenReport
@@ -46,15 +45,15 @@ def screen_report(
         torchkeep screen-report --attacked 100 --json
 
     """
-    from release.tokens import current_token
+    from release.asking import local_door
     from torchkeep.cli.preparation import recorded_splits
     from torchkeep.paths import Home
 
+    home = Home.default()
     with progress() as report:
-        server, served = _served(Home.default(), artifact)
-        splits = recorded_splits(served, data)
-        token = partial(current_token, Home.default())
-        result = measure(server, served, splits.test, token, attacked, over, report)
+        server, served = _served(home, artifact)
+        splits, door = recorded_splits(served, data), local_door(home, server)
+        result = measure(server, door, served, splits.test, attacked, over, report)
     if as_json:
         print_json(result.to_json())
     else:
@@ -63,9 +62,9 @@ def screen_report(
 
 def measure(
     server: ServerStatus,
+    door: Door,
     artifact: ModelArtifact,
     test: ImageSet,
-    token: Callable[[], str],
     attacked_images: int | None,
     over: str,
     report: Report,
@@ -86,9 +85,9 @@ def measure(
     labels = torch.from_numpy(victims.labels)
     pixels = torch.from_numpy(victims.images).float().div_(255)
     twins = attack_images(load_classifier(artifact), attack, pixels, labels, report).numpy()
-    url = server.grpc if over == "grpc" else server.rest
+    url = door.grpc if over == "grpc" else door.rest
     where, classes = Path(server.request_log), artifact.manifest.classes
-    with Client(url, model=server.model, token=token, timeout=60) as client:
+    with Client(url, model=server.model, token=door.token, timeout=60) as client:
         clean = send(client, test.images, where, classes, "send clean images", report)
         attacked = send(client, twins, where, classes, "send attacked images", report)
     return compile_report(

@@ -60,12 +60,16 @@ def _rows(now: ServerStatus) -> dict[str, str]:
         "started": now.started,
         "REST": now.rest,
         "gRPC": now.grpc,
-        "metrics": now.metrics,
+        "observe": f"{now.observe} (/readyz, /metrics)",
+        "TorchServe": f"{now.torchserve_rest}\n{now.torchserve_grpc}",
         "request log": now.request_log,
         "server log": now.log,
+        "gateway log": now.gateway_log,
         "supervisor": f"pid {now.pids.supervisor or '-'}",
+        "gateway": _process(now.pids.gateway, now.memory_bytes.gateway),
         "frontend": _process(now.pids.frontend, now.memory_bytes.frontend),
         "workers": "\n".join(_process(pid, size) for pid, size in workers) or "-",
+        "restarts": f"gateway {now.restarts.gateway}, TorchServe {now.restarts.torchserve}",
     }
 
 

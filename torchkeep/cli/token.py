@@ -6,15 +6,15 @@ import sys
 
 
 def token() -> None:
-    """Print the token that opens predictions now, for programs such as curl.
+    """Print the API key of this machine's command line, for programs such as curl.
 
-    Tokens change when the server starts and, by default, once a day.
+    It is made when a server first starts here. Keys for others: torchkeep key.
 
     Examples:
-        curl -H "Authorization: Bearer $(torchkeep token)" -T digit.png http://127.0.0.1:8080/predictions/mnist
+        curl -H "Authorization: Bearer $(torchkeep token)" -T digit.png http://127.0.0.1:8000/predictions/mnist
 
     """
-    from release.tokens import current_token
+    from gateway.identity.local_key import local_key
     from torchkeep.paths import Home
 
-    sys.stdout.write(f"{current_token(Home.default())}\n")
+    sys.stdout.write(f"{local_key(Home.default())}\n")

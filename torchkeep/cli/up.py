@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torchkeep.artifact import ModelArtifact
     from torchkeep.data import Splits
     from torchkeep.paths import Home
+    from torchkeep.settings import Settings
 
 
 def up(
@@ -58,7 +59,7 @@ def up(
 
     home, settings = Home.default(), Settings.load()
     config = settings.section("server", ServerConfig)
-    _require_ports(home, config)
+    _require_ports(home, config, settings)
     model, splits = _given(artifact, data) if artifact else _from_recipe(recipe, device)
     pair = find_pair(model, splits.test)
     archive = package(model, config.model_store)
@@ -73,17 +74,20 @@ def up(
             tell_accuracy(console, model)
             tell(console, pair, shown)
             console.print(f"\nREST         {server.rest}\ngRPC         {server.grpc}")
+            console.print(f"observe      {server.observe} (/readyz, /metrics)")
+            console.print("API key      torchkeep token")
             console.print(f"request log  {server.request_log}")
             console.print("stop with    make down (or torchkeep down)")
 
 
-def _require_ports(home: Home, config: ServerConfig) -> None:
+def _require_ports(home: Home, config: ServerConfig, settings: Settings) -> None:
     """Find out that a port is in use before the training, not after it."""
+    from gateway.config import GatewayConfig
     from release.ports import Ports
     from release.status import status
 
-    if not status(home).running:
-        Ports.reserve(config)
+    if status(home).over:
+        Ports.reserve(config, settings.section("gateway", GatewayConfig))
 
 
 def _given(folder: Path, data: str | None) -> tuple[ModelArtifact, Splits]:

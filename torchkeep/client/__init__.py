@@ -2,7 +2,7 @@
 
 from torchkeep.client import Client
 
-with Client("http://127.0.0.1:8080", token=token) as client:
+with Client("http://127.0.0.1:8000", token=token) as client:
     print(client.predict(image).items[0].label)
 """
 

@@ -1,4 +1,4 @@
-"""Where a server is: an address such as `http://127.0.0.1:8080` or `grpc://127.0.0.1:7070`."""
+"""Where a server is: an address such as `http://127.0.0.1:8000` or `grpc://127.0.0.1:8001`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 from torchkeep.errors import SettingsError
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443}
-EXAMPLES: Final = "Give an address such as http://127.0.0.1:8080 or grpc://127.0.0.1:7070."
+EXAMPLES: Final = "Give an address such as http://127.0.0.1:8000 or grpc://127.0.0.1:8001."
 
 
 @dataclass(frozen=True, slots=True)
