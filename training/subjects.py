@@ -9,7 +9,7 @@ from typing import Any
 from torchkeep.threat_model import Epsilon, Norm, ThreatModel
 from training.augmentation import Augmentation
 from training.config import Execution, Optimisation, Optimizer, Precision, TrainConfig
-from training.objectives import Objective
+from training.objectives import IntervalBounds, Objective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,8 @@ class Subject:
     certified_eps: Epsilon
     warm_up: float = 0.3
     options: Mapping[str, Any] = field(default_factory=dict)
+    certified_objective: IntervalBounds = field(default_factory=IntervalBounds)
+    certified_learning_rate: float = 2e-3
     certified_options: Mapping[str, Any] = field(default_factory=dict)
     augmentation: Augmentation = field(default_factory=Augmentation)
     execution: Execution = field(default_factory=Execution)
@@ -80,7 +82,11 @@ MNIST = Subject(
     plain_epochs=5,
     fast_epochs=10,
     robust_epochs=15,
-    certified_epochs=30,
+    certified_epochs=20,
+    certified_learning_rate=5e-3,
+    certified_objective=IntervalBounds(
+        kappa=0.98, natural_until=0.0, ramp_until=0.4, attack_reach=3.0
+    ),
     fast_steps=2,
     attack_steps=10,
     step_size=0.06,

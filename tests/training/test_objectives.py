@@ -290,6 +290,33 @@ def test_interval_bounds_mix_in_as_the_radius_grows(done: float, grown: float) -
     assert objective.warm_from() == 0.5
 
 
+@pytest.mark.parametrize("done", [0.2, 0.4, 1.0])
+def test_interval_bounds_mix_with_images_attacked_further_out(done: float) -> None:
+    model, (images, labels) = network(), batch()
+    objective = IntervalBounds(kappa=0.75, natural_until=0.0, ramp_until=0.4, attack_reach=2.5)
+    grown = min(1.0, done / 0.4)
+    prepared = objective.prepare(model, images, labels, LINF, moment(done))
+    assert torch.equal(prepared[0], images)
+    reached = distances(images, prepared[1], LINF.norm).max().item()
+    assert reached == pytest.approx(2.5 * grown * LINF.eps, abs=ROUNDING)
+    attacked = cross_entropy(model(prepared[1]), labels)
+    assert attacked > cross_entropy(model(images), labels)
+    worst = cross_entropy(worst_logits(model, images, labels, grown * LINF.eps), labels)
+    share = 1 - 0.25 * grown
+    expected = share * attacked + (1 - share) * worst
+    assert torch.allclose(objective.loss(model, prepared, labels, LINF, done), expected)
+
+
+def test_interval_bounds_attack_as_fast_training_does() -> None:
+    model, (images, labels) = network(), batch()
+    objective = IntervalBounds(attack_reach=2.0, steps=3)
+    twins = objective.prepare(model, images, labels, LINF, moment())[1]
+    ball = ThreatModel(norm=Norm.LINF, eps=Epsilon(2 * LINF.eps))
+    attack = FastAT(step_size=1.25 * ball.eps, steps=3)
+    assert torch.equal(twins, attack.prepare(model, images, labels, ball, moment())[0])
+    assert objective.attack_steps(2) == 5
+
+
 @pytest.mark.parametrize("objective", EVERY, ids=kind)
 def test_an_objective_tells_every_number_and_its_paper(objective: Objective) -> None:
     told: dict[str, Any] = orjson.loads(orjson.dumps(objective.to_json()))
@@ -317,6 +344,8 @@ NO_NUMBER = [math.nan, math.inf, -1.0]
         *((IntervalBounds, {"kappa": bad}) for bad in (*NO_NUMBER, 1.1)),
         *((IntervalBounds, {"ramp_until": bad}) for bad in (*NO_NUMBER, 0.01, 1.0)),
         *((IntervalBounds, {"natural_until": bad}) for bad in NO_NUMBER),
+        *((IntervalBounds, {"attack_reach": bad}) for bad in NO_NUMBER),
+        (IntervalBounds, {"steps": 0}),
     ],
 )
 def test_numbers_that_make_no_objective_are_refused(

@@ -32,6 +32,15 @@ def test_every_recipe_names_its_paper_and_builds(name: str) -> None:
     assert orjson.loads(orjson.dumps(config.to_json()))["objective"]["kind"]
 
 
+@pytest.mark.parametrize(("subject", "attacks"), [("mnist", True), ("digits", False)])
+def test_only_intervals_tell_the_best_epoch_of_a_network_for_intervals(
+    subject: str, attacks: bool
+) -> None:
+    config = recipe(f"{subject}-ibp")
+    assert (config.objective.attack_steps(0) > 0) is attacks
+    assert config.watch.keep_best is not attacks
+
+
 def test_an_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(SettingsError, match="Did you mean 'mnist-quick'"):
         recipe("mnist-quik")
