@@ -7,6 +7,7 @@ protocols within `drain_s`, then the end.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -28,6 +29,7 @@ from monitoring.request_log import RequestLog, RequestLogConfig
 from torchkeep.paths import Home
 from torchkeep.settings import Settings
 
+LAST_S = 1.0
 NOTICE_S = 0.5
 """How long not ready is shown before the doors close: a load balancer looks elsewhere meanwhile."""
 
@@ -61,14 +63,25 @@ async def _fronts(
             await rpc.start(tls.credentials if tls else None),
             await observe.start(),
         )
+        _calm_collector()
         sys.stdout.write(f"ready {' '.join(map(str, ports))}\n")
         sys.stdout.flush()
         await stop.wait()
         plane.draining = True
         await asyncio.sleep(NOTICE_S)
     finally:
-        drain_s = config.drain_s
-        await asyncio.gather(plane.drain(drain_s), http.drain(drain_s), rpc.drain(drain_s))
+        last_s = config.drain_s + LAST_S  # what the plane refuses at its end is told, too
+        await asyncio.gather(plane.drain(config.drain_s), http.drain(last_s), rpc.drain(last_s))
+
+
+def _calm_collector() -> None:
+    """Look for cycles less often: requests leave next to none, and each look costs them time.
+
+    Measured: a tenth to a fifth of the data plane's time for single images.
+    """
+    gc.collect()
+    gc.freeze()  # what the libraries hold lives on
+    gc.set_threshold(50_000, 20, 100)
 
 
 @asynccontextmanager

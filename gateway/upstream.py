@@ -10,6 +10,8 @@ import msgspec
 from torchkeep.atomic_file import write_atomic
 from torchkeep.errors import ServerError
 
+MIB = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedVersion:
@@ -26,6 +28,7 @@ class ServedVersion:
     max_items: int  # of the handler's limits
     max_explain_items: int
     max_forward_batch: int
+    max_bytes: int = 64 * MIB  # of a call: the smaller one of the handler's and TorchServe's limits
 
     @property
     def key(self) -> tuple[str, str]:

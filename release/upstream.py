@@ -9,6 +9,7 @@ from handlers.config import LimitsConfig
 from release.model_config import Device
 from release.ports import LOOPBACK
 from release.run_folder import RunFolder
+from release.server_config import ServerConfig
 from release.state import Launch
 from release.vet import VettedArchive
 from torchkeep.keys import envelope_key_file
@@ -33,6 +34,9 @@ def upstream(
         max_items=limits.max_items,
         max_explain_items=limits.max_explain_items,
         max_forward_batch=limits.max_forward_batch,
+        max_bytes=min(
+            limits.max_bytes, settings.section("server", ServerConfig).max_request_bytes
+        ),
     )
     return Upstream(
         grpc_address=f"{LOOPBACK}:{plan.ports.grpc_port}",

@@ -42,6 +42,8 @@ _HOPELESS = frozenset(
         grpc.StatusCode.UNIMPLEMENTED,
     }
 )
+_NOT_YET = frozenset({grpc.StatusCode.UNAVAILABLE, _REFUSED_TOKEN})
+"""TorchServe is not there, or listens already and has not written its new token yet."""
 _WORKER_DIED = "Worker died."
 """How TorchServe says it, with a code that also stands for messages that are too large."""
 
@@ -51,7 +53,7 @@ class BackendError(TorchkeepError):
 
     def __init__(self, message: str, *, again: bool, code: grpc.StatusCode | None = None) -> None:
         self.again = again
-        self.unreachable = code is grpc.StatusCode.UNAVAILABLE
+        self.unreachable = code in _NOT_YET
         self.too_large = code is grpc.StatusCode.RESOURCE_EXHAUSTED and not again
         super().__init__(message)
 

@@ -9,6 +9,7 @@ written before its answer is given.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Coroutine, Sequence
 
@@ -17,8 +18,9 @@ from gateway.finished import Finished, Telemetry
 from gateway.outcome import Outcome
 from gateway.plane.admission import Admission
 from gateway.plane.backend import Backend
-from gateway.plane.batcher import RETRY_AFTER_S, Batcher, End
+from gateway.plane.batcher import Batcher
 from gateway.plane.catalogue import Catalogue
+from gateway.plane.courier import RETRY_AFTER_S, End
 from gateway.plane.pending import Pending
 from gateway.plane.statistics import Statistics
 from gateway.question import Arrival, Question
@@ -26,6 +28,8 @@ from gateway.refusal import Code, Refusal
 from gateway.upstream import ServedVersion, Upstream
 from monitoring.request_log import LogFullError
 from torchkeep.schema import Operation
+
+logger = logging.getLogger(__name__)
 
 LEAVING = "the gateway is shutting down; try again elsewhere"
 DOWN = "the model server is starting again; try again"
@@ -53,7 +57,7 @@ class DataPlane:
             served.key: Batcher(served, config, backend, self._close) for served in upstream.models
         }
         self._tasks: set[asyncio.Task[None]] = set()
-        self._open = 0
+        self._open: set[Pending] = set()
 
     def start(self) -> None:
         """Begin to watch the models."""
@@ -129,13 +133,14 @@ class DataPlane:
         if not await self._told([_untouched(arrival, None)]):
             raise _unlogged()
 
-    async def drain(self, seconds: float) -> bool:
-        """Take no new work and wait for what is open; return whether all of it was answered."""
+    async def drain(self, seconds: float) -> None:
+        """Take no new work and wait for what is open; what is still open then is refused."""
         self.draining = True
         deadline = time.monotonic() + seconds
         while self._open and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
-        return not self._open
+        leaving = Refusal(Code.UNAVAILABLE, LEAVING, retry_after_s=RETRY_AFTER_S)
+        await self._close([(pending, leaving) for pending in self._open])
 
     async def stop(self) -> None:
         """End all tasks; nothing is answered any more."""
@@ -162,7 +167,7 @@ class DataPlane:
         self.admission.enter(question.principal.client, arrival.items, nbytes, waits)
         answer = asyncio.get_running_loop().create_future()
         pending = Pending(question, served, answer, arrival.items, nbytes)
-        self._open += 1
+        self._open.add(pending)
         batcher.add(pending)
         return pending
 
@@ -176,29 +181,35 @@ class DataPlane:
 
     async def _close(self, ends: Sequence[End]) -> None:
         """Give questions their terminal status: first the record, then the answer."""
-        ends = [(pending, end) for pending, end in ends if not pending.closed]
-        for pending, _ in ends:
-            self._leave(pending)
+        ends = [(pending, end) for pending, end in ends if self._leave(pending)]
         finished = [_closed(pending, end) for pending, end in ends]
-        for request, (pending, _) in zip(finished, ends, strict=True):
-            self._batchers[pending.served.key].statistics.finish(request)
-        logged = await self._told(finished)
-        for pending, end in ends:
-            self._open -= 1
-            if pending.answer.done():
-                continue
-            if not logged:
-                pending.answer.set_exception(_unlogged())
-            elif isinstance(end, Refusal):
-                pending.answer.set_exception(end)
-            else:
-                pending.answer.set_result(end)
+        logged = False
+        try:
+            logged = await self._told(finished)
+        finally:
+            for (pending, end), request in zip(ends, finished, strict=True):
+                self._answer(pending, end if logged else _unlogged())
+                if logged:
+                    self._batchers[pending.served.key].statistics.finish(request)
 
-    def _leave(self, pending: Pending) -> None:
+    def _leave(self, pending: Pending) -> bool:
+        """Take a question out of the books; return whether it was still in them."""
+        if pending.closed:
+            return False
         pending.closed = True
         if pending.left:
             self._batchers[pending.served.key].drop(pending)
         self.admission.leave(pending.question.principal.client, pending.items, pending.nbytes)
+        return True
+
+    def _answer(self, pending: Pending, end: Outcome | Refusal) -> None:
+        self._open.discard(pending)
+        if pending.answer.done():  # its caller is gone
+            return
+        if isinstance(end, Refusal):
+            pending.answer.set_exception(end)
+        else:
+            pending.answer.set_result(end)
 
     async def _told(self, requests: Sequence[Finished]) -> bool:
         """Tell telemetry; return whether the requests may be answered."""
@@ -207,6 +218,9 @@ class DataPlane:
         try:
             await self._telemetry.finished(requests)
         except LogFullError:
+            return False  # the log has said so, and not once for each request
+        except Exception:
+            logger.exception("%d requests could not be recorded", len(requests))
             return False
         return True
 

@@ -33,8 +33,14 @@ class Lane:
         self.items += pending.left
 
     def drop(self, pending: Pending) -> None:
-        """Forget the items of a closed question that no call has taken; they are skipped later."""
+        """Forget the items of a question that no call has taken: it waits no longer."""
+        client = pending.question.principal.client
+        queue = self._waiting[client]
+        queue.remove(pending)
         self.items -= pending.left
+        if not queue:
+            del self._waiting[client]
+            self._turns.remove(client)
 
     @property
     def oldest(self) -> float:
@@ -42,7 +48,7 @@ class Lane:
         return self._waiting[self._turns[0]][0].queued if self._turns else float("inf")
 
     def take(self, now: float) -> list[Share]:
-        """Hand out the next call: at most `most` items, none of a closed question."""
+        """Hand out the next call: at most `most` items."""
         shares: list[Share] = []
         room = self.most
         quantum = max(1, self.most // max(1, len(self._turns)))
@@ -61,8 +67,6 @@ class Lane:
         taken = 0
         while queue and taken < most:
             pending = queue.popleft()
-            if pending.closed:
-                continue
             share = pending.take(most - taken, now)
             shares.append(share)
             taken += share.count

@@ -16,11 +16,15 @@ class ServiceRate:
         self._items = 0.0
         self._busy_s = 0.0
 
-    def add(self, items: int, busy_s: float) -> None:
-        """Note that so many items were answered in so many busy seconds more."""
-        kept = math.exp(-busy_s / TIME_CONSTANT_S)
-        self._items = self._items * kept + items
-        self._busy_s = self._busy_s * kept + busy_s
+    def served(self, items: int) -> None:
+        """Note that so many items were answered."""
+        self._items += items
+
+    def busy(self, seconds: float) -> None:
+        """Note that calls were under way for so long."""
+        kept = math.exp(-seconds / TIME_CONSTANT_S)
+        self._items *= kept
+        self._busy_s = self._busy_s * kept + seconds
 
     def wait_s(self, items: int) -> float:
         """Return how long so many waiting items will take, within reason."""

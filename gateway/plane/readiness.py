@@ -12,6 +12,7 @@ from gateway.plane.backend import Backend, BackendError
 from gateway.plane.call import probe_envelope
 from gateway.upstream import ServedVersion
 from torchkeep.ids import new_id
+from torchkeep.schema import ItemStatus
 
 LOOK_EVERY_S = 0.2
 PROBE_AFTER_S = 0.5  # without an answer
@@ -20,6 +21,7 @@ SECOND_CHANCE_S = 1.0
 STALE_S = 1.5
 """How old the last answer may be, for a model that answers at once."""
 MOST_STALE_S = 60.0
+_ANSWERED = frozenset({ItemStatus.OK, ItemStatus.REJECTED})
 
 
 class Readiness:
@@ -51,23 +53,32 @@ class Readiness:
         self._last = min(self._last, soon)
 
     async def watch(self) -> None:
-        """Ask whenever nothing was answered for a while, one probe at a time; never returns."""
-        probe: asyncio.Task[None] | None = None
+        """Ask whenever nothing was answered for a while; never returns.
+
+        A probe that waits holds up no other one, until every worker has one before it.
+        """
+        probes: set[asyncio.Task[None]] = set()
+        asked = float("-inf")
         try:
             while True:
-                quiet = time.monotonic() - self._last > PROBE_AFTER_S
-                if quiet and (probe is None or probe.done()):
+                now = time.monotonic()
+                quiet = now - max(self._last, asked) > PROBE_AFTER_S
+                if quiet and len(probes) <= self._served.workers:
+                    asked = now
                     probe = asyncio.create_task(self._probe())
+                    probes.add(probe)
+                    probe.add_done_callback(probes.discard)
                 await asyncio.sleep(LOOK_EVERY_S)
         finally:
-            if probe is not None:
+            for probe in probes:
                 probe.cancel()
 
     async def _probe(self) -> None:
         started = time.monotonic()
         request = probe_envelope(self._served.input, new_id())
         try:
-            await self._backend.ask(self._served, request)
+            answer = await self._backend.ask(self._served, request)
         except BackendError:
             return
-        self.succeeded(time.monotonic() - started)
+        if answer.statuses[0] in _ANSWERED:
+            self.succeeded(time.monotonic() - started)

@@ -28,11 +28,11 @@ TOKEN = "token-of-the-server"  # noqa: S105
 
 @dataclass
 class HandlerServer:
-    """Serves `service`; `failures` holds the gRPC codes of the next calls that are to fail."""
+    """Serves `service`; `failures` holds the next calls' gRPC codes, None for one that succeeds."""
 
     service: Service
     folder: Path
-    failures: list[grpc.StatusCode] = field(default_factory=list)
+    failures: list[grpc.StatusCode | None] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     calls: list[int] = field(default_factory=list)  # items of each call, probes left out
     token: str = TOKEN
@@ -77,8 +77,9 @@ class HandlerServer:
             self.calls.append(len(asked.item_index))
         async with self._one_at_a_time:
             await self.gate.wait()
-            if self.failures and not probe:
-                await context.abort(self.failures.pop(0), "Worker died.")
+            failure = self.failures.pop(0) if self.failures and not probe else None
+            if failure is not None:
+                await context.abort(failure, "Worker died.")
             sent = Request(body=body, protocol="grpc", content_type=envelope.CONTENT_TYPE)
             answered = await asyncio.to_thread(self.service.answer, [sent])
         return pb.PredictionResponse(prediction=answered[0].body)

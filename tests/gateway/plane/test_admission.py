@@ -81,10 +81,12 @@ def test_the_wait_follows_the_measured_rate() -> None:
     rate = ServiceRate()
     assert rate.wait_s(1000) == LEAST_WAIT_S
     for _ in range(1000):
-        rate.add(50, 0.1)  # 500 items a second
+        rate.busy(0.1)
+        rate.served(50)  # 500 items a second
     assert rate.wait_s(5000) == pytest.approx(10.0, rel=0.01)
     assert rate.wait_s(1) == LEAST_WAIT_S
     assert rate.wait_s(10**9) == MOST_WAIT_S
     for _ in range(1000):
-        rate.add(5, 0.1)  # it has become slow
+        rate.busy(0.1)
+        rate.served(5)  # it has become slow
     assert rate.wait_s(500) == pytest.approx(10.0, rel=0.01)

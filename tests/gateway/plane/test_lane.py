@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import gc
+from collections import Counter, deque
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,3 +105,16 @@ def test_closed_questions_are_skipped_and_their_places_given_to_others(
     assert {id(share.pending) for share in shares} == {id(one) for one in kept}
     assert sum(share.count for share in shares) == sum(len(one.question) for one in kept)
     assert lane.items == 0
+
+
+def test_what_no_longer_waits_is_let_go() -> None:
+    lane = Lane(8)
+    first, second = waiting(question(100, client="anna")), waiting(question(1, client="ben"))
+    lane.add(first)
+    lane.add(second)
+    lane.take(0.0)
+    lane.drop(first)
+    assert not any(isinstance(holder, deque) for holder in gc.get_referrers(first))
+    assert lane.items == 0
+    assert lane.oldest == float("inf")
+    assert lane.take(0.0) == []

@@ -13,7 +13,6 @@ import pytest
 from numpy.typing import NDArray
 
 from gateway.outcome import Outcome
-from gateway.plane.batcher import MOST_ATTEMPTS
 from gateway.refusal import Code, Refusal
 from monitoring.request_log import LogFullError
 from tests.gateway.plane.house import PATIENCE_S, house, run
@@ -23,14 +22,13 @@ from tests.handlers.conftest import Bench
 Images = NDArray[np.uint8]
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,  # TorchServe's, when a worker is killed
-    ],
-)
+WORKER_DIED = [grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED]
+"""How TorchServe says it."""
+NOT_THERE = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED]
+"""Of TorchServe that is not there, and of one that has not written its token yet."""
+
+
+@pytest.mark.parametrize("code", WORKER_DIED)
 def test_a_call_that_a_worker_took_to_its_grave_is_tried_once_more(
     bench: Bench, images: Images, tmp_path: Path, code: grpc.StatusCode
 ) -> None:
@@ -41,10 +39,109 @@ def test_a_call_that_a_worker_took_to_its_grave_is_tried_once_more(
             assert outcome.code is Code.OK
             assert it.told.requests[0].attempt == 2
             assert {record["attempt"] for record in bench.records()} == {2}
-            it.server.failures = [code] * MOST_ATTEMPTS
+            it.server.failures = [code, code]
             refusal = await it.ask(question(payload=images))
             assert isinstance(refusal, Refusal)
             assert (refusal.code, refusal.retry_after_s) == (Code.UNAVAILABLE, 2.0)
+            assert refusal.message == "no worker could answer; try again"
+
+    run(scene())
+
+
+@pytest.mark.parametrize("code", NOT_THERE)
+def test_where_nobody_listens_it_is_tried_until_somebody_does(
+    bench: Bench, images: Images, tmp_path: Path, code: grpc.StatusCode
+) -> None:
+    async def scene() -> None:
+        async with house(bench, tmp_path) as it:
+            it.server.failures = [code] * 4
+            assert (await it.plane.infer(question(payload=images))).code is Code.OK
+            it.server.failures = [code] * 1000
+            late = await it.ask(question(payload=images, timeout_s=0.5))
+            assert isinstance(late, Refusal)
+            assert late.code is Code.EXPIRED
+            it.server.failures = []
+
+    run(scene())
+
+
+def test_who_kills_a_worker_takes_no_neighbour_along(
+    bench: Bench, images: Images, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        async with house(bench, tmp_path, calls_per_worker=1) as it:
+            it.server.gate.clear()
+            first = asyncio.create_task(it.ask(question(payload=images[:1])))
+            await it.until(lambda: it.server.calls == [1])
+            poison = asyncio.create_task(it.ask(question(payload=images[:1], client="eve")))
+            await asyncio.sleep(0)
+            clean = asyncio.create_task(it.ask(question(payload=images[:1], client="ben")))
+            await it.until(lambda: it.plane.waiting == 2)
+            it.server.failures = [None, grpc.StatusCode.INTERNAL, grpc.StatusCode.INTERNAL]
+            it.server.gate.set()
+            assert isinstance(await first, Outcome)
+            assert isinstance(await poison, Refusal)
+            assert isinstance(await clean, Outcome)
+            assert it.server.calls == [1, 2, 1, 1]
+
+    run(scene())
+
+
+def test_a_question_in_two_places_of_a_failed_call_is_closed_once(
+    bench: Bench, images: Images, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        async with house(bench, tmp_path, calls_per_worker=1, max_batch=64) as it:
+            it.server.gate.clear()
+            first = asyncio.create_task(it.ask(question(payload=images[:1])))
+            await it.until(lambda: it.server.calls == [1])
+            many = np.repeat(images[:1], 5_000, axis=0)
+            big = asyncio.create_task(it.ask(question(payload=many, request_id="big")))
+            await asyncio.sleep(0)
+            small = asyncio.create_task(it.ask(question(payload=images[:1], client="ben")))
+            await it.until(lambda: it.plane.waiting == 5_001)
+            it.server.failures = [None, *[grpc.StatusCode.INTERNAL] * 3]
+            it.server.gate.set()
+            await asyncio.gather(first, big, small)
+            await it.until(lambda: it.plane.calls == 0)
+            assert [name for name, _ in it.answers()].count("big") == 1
+            assert (it.plane.admission.items, it.plane.waiting) == (0, 0)
+            await asyncio.wait_for(it.plane.drain(PATIENCE_S), 1)
+
+    run(scene())
+
+
+def test_telemetry_that_fails_leaves_nobody_waiting(
+    bench: Bench, images: Images, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        async with house(bench, tmp_path) as it:
+
+            async def broken(requests: Any) -> None:
+                raise RuntimeError("no telemetry today")
+
+            it.told.finished = broken  # type: ignore[method-assign]
+            refused = await asyncio.wait_for(it.ask(question(payload=images)), 5)
+            assert isinstance(refused, Refusal)
+            assert refused.code is Code.UNAVAILABLE
+            await asyncio.wait_for(it.plane.drain(PATIENCE_S), 1)
+
+    run(scene())
+
+
+def test_what_is_still_open_at_the_end_is_told_so(
+    bench: Bench, images: Images, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        async with house(bench, tmp_path) as it:
+            it.server.gate.clear()
+            asked = asyncio.create_task(it.ask(question(payload=images)))
+            await it.until(lambda: it.server.calls == [4])
+            await it.plane.drain(0.1)
+            refused = await asked
+            assert isinstance(refused, Refusal)
+            assert refused.code is Code.UNAVAILABLE
+            assert it.answers() == [("r", "UNAVAILABLE")]
 
     run(scene())
 
@@ -169,7 +266,7 @@ def test_draining_answers_what_is_open_and_takes_nothing_new(
             assert isinstance(late, Refusal)
             assert late.code is Code.UNAVAILABLE
             it.server.gate.set()
-            assert await draining
+            await draining
             assert all(one.done() and isinstance(one.result(), Outcome) for one in open_)
 
     run(scene())
