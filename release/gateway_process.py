@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gateway.config import GatewayConfig
 from release.child import end_gently, how_it_ended
-from release.loopback import request
+from release.loopback import Reply, request
 from release.ports import GatewayPorts, reachable
 from release.process import ProcessId, gateway_arguments
 from release.run_folder import RunFolder
@@ -25,6 +25,9 @@ READY_LINE = b"ready "
 GRACE_S = 5.0
 """How long the gateway may take to end, beyond the draining."""
 ASK_S = 2.0
+PULSE_EVERY_S = 2.0
+MOST_MISSED = 3
+"""Pulses in a row; a process that lives and does not answer is as good as dead."""
 
 
 def gateway_launch(run: RunFolder, config: GatewayConfig, ports: GatewayPorts) -> GatewayLaunch:
@@ -73,11 +76,14 @@ class Gateway:
         self._said = b""
         self._listens = False
         self._listens_by = 0.0
+        self._next_pulse = 0.0
+        self._missed = 0
         self._log_began = 0
 
     def start(self) -> None:
         """Run it. Raises `OSError`."""
         self._said, self._listens = b"", False
+        self._next_pulse, self._missed = 0.0, 0
         self._listens_by = time.monotonic() + self._launch.startup_timeout_s
         self._log_began = size_of(self._run.gateway_log)
         with self._run.gateway_log.open("ab") as log:
@@ -103,14 +109,33 @@ class Gateway:
         if not self._listens and time.monotonic() > self._listens_by:
             limit = self._launch.startup_timeout_s
             raise ServerError(f"the gateway did not listen within {limit} s{self._last_words()}")
+        if self._listens:
+            self._feel_pulse()
         return self._listens
+
+    def _feel_pulse(self) -> None:
+        """Ask now and then whether it still answers. Raises `ServerError` once it is given up."""
+        if time.monotonic() < self._next_pulse:
+            return
+        try:
+            self._ask("/livez")
+        except OSError:
+            self._missed += 1
+        else:
+            self._missed = 0
+        self._next_pulse = time.monotonic() + PULSE_EVERY_S
+        if self._missed >= MOST_MISSED:
+            raise ServerError("the gateway lives and does not answer any more")
+
+    def _ask(self, path: str) -> Reply:
+        host = reachable(self._launch.gateway.observe_host)
+        port = self._launch.ports.gateway.observe_port
+        return request(port, path, host=host, timeout_s=ASK_S)
 
     def unready(self) -> str:
         """Return why it is not ready to have questions answered; '' if it is."""
-        host = reachable(self._launch.gateway.observe_host)
-        port = self._launch.ports.gateway.observe_port
         try:
-            reply = request(port, "/readyz", host=host, timeout_s=ASK_S)
+            reply = self._ask("/readyz")
         except OSError as error:
             return f"it does not answer: {error}"
         if reply.status == 200:

@@ -142,6 +142,15 @@ def test_a_killed_gateway_is_started_again_at_once(mortal: tuple[Home, ServerSta
     assert infer(again, local_key(home)).status_code == 200
 
 
+def test_a_gateway_that_hangs_is_started_again(mortal: tuple[Home, ServerStatus]) -> None:
+    home, before = mortal[0], status(mortal[0])
+    assert before.pids.gateway is not None
+    os.kill(before.pids.gateway, signal.SIGSTOP)
+    assert until(lambda: status(home).restarts.gateway == before.restarts.gateway + 1, 30)
+    assert until(lambda: status(home).healthy, 30)
+    assert infer(status(home), local_key(home)).status_code == 200
+
+
 def test_both_killed_at_once_come_back(mortal: tuple[Home, ServerStatus]) -> None:
     home, before = mortal[0], status(mortal[0])
     kill(before.pids.frontend)
