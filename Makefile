@@ -6,6 +6,7 @@ VENV           ?= .venv
 #   make up TORCH_PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 TORCH_PIP_ARGS ?=
 TEST_ARGS      ?=
+BENCH_ARGS     ?=
 # Tests of one file share a process; a file that starts a server starts it once.
 TEST_PROCESSES ?= -n logical --maxprocesses 4 --dist loadfile
 
@@ -18,7 +19,7 @@ CPU_HINT = No NVIDIA GPU is seen here: the CPU build of torch is a tenth of the 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up down dev browser test test-training test-long lint types format constraints clean
+.PHONY: help up down dev browser test test-training test-long bench-serve lint types format constraints clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -31,7 +32,7 @@ down: ## Stop what `make up` started
 
 dev: $(VENV)/.installed-dev ## Install what the tests need, too
 
-browser: ## Install the headless browser that some tests need (Debian, as root)
+browser: ## Install the browser and h2load that some tests and benchmarks need (Debian, as root)
 	@scripts/install-debian-packages
 
 test: $(VENV)/.installed-dev ## Run all tests that take less than minutes
@@ -42,6 +43,9 @@ test-long: $(VENV)/.installed-dev ## Run the tests that take minutes or download
 
 test-training: $(VENV)/.installed-dev ## Run the tests of training alone: recipes, processes, checkpoints
 	@$(BIN)/python run-tests.py -m 'not long' tests/training $(TEST_ARGS)
+
+bench-serve: $(VENV)/.installed ## Measure serving beside TorchServe, LitServe and MLServer (needs h2load)
+	@$(BIN)/python -m loadtests.benchmarks.serve --pip-arguments="$(TORCH_PIP_ARGS)" $(BENCH_ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style and formatting
 	@$(BIN)/ruff check .

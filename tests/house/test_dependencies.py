@@ -120,10 +120,11 @@ def distributions() -> Mapping[str, list[str]]:
 
 @cache
 def peers_own(module: str) -> frozenset[str]:
-    """Return what a peer of a cross-check or benchmark may import: it has its own environment."""
+    """Return what a peer (of a check or a benchmark) may import: it has its own environment."""
     path = ROOT.joinpath(*module.split(".")).parent / "requirements.txt"
-    crosscheck = module.startswith("tests.crosschecks.") and module.endswith(".peer")
-    if not crosscheck and not module.startswith("loadtests.benchmarks.peers."):
+    ours = ("tests.crosschecks.", "tests.clients.")
+    peer = module.startswith(ours) and module.endswith(".peer")
+    if not peer and not module.startswith("loadtests.benchmarks.peers."):
         return frozenset()
     if not path.exists():
         return frozenset()

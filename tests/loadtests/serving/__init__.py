@@ -1,0 +1,1 @@
+"""Tests of the benchmark of servers: what it sends, what it believes, and what it compares."""
