@@ -13,7 +13,7 @@ class Permission(StrEnum):
 
     PREDICT = "predict"
     EXPLAIN = "explain"
-    OBSERVE = "observe"  # metadata, statistics, metrics
+    OBSERVE = "observe"  # configurations, statistics, the index
     ADMIN = "admin"  # all of them
 
 

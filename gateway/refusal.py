@@ -6,6 +6,7 @@ Sources: RFC 9110 and RFC 6585 (HTTP), gRPC's statuscodes.md.
 from __future__ import annotations
 
 from enum import Enum
+from typing import Self
 
 import grpc
 
@@ -64,3 +65,12 @@ class Refusal(TorchkeepError):  # noqa: N818 - a refusal is an answer, not a fau
         self.message = message
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+    def bare(self) -> Self:
+        """Return this refusal without the frames through which it came.
+
+        They hold the body of the request, and one that holds the refusal too closes a ring that
+        lives until the next full garbage collection: memory that no limit counts.
+        """
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        return self

@@ -34,9 +34,7 @@ def upstream(
         max_items=limits.max_items,
         max_explain_items=limits.max_explain_items,
         max_forward_batch=limits.max_forward_batch,
-        max_bytes=min(
-            limits.max_bytes, settings.section("server", ServerConfig).max_request_bytes
-        ),
+        max_bytes=min(limits.max_bytes, settings.section("server", ServerConfig).max_request_bytes),
     )
     return Upstream(
         grpc_address=f"{LOOPBACK}:{plan.ports.grpc_port}",

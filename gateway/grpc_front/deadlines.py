@@ -11,8 +11,12 @@ from gateway.grpc_front.visit import Visit
 from gateway.refusal import Code, Refusal
 
 TIMEOUT: Final = "timeout"
-LEAD_S: Final = 0.002
-"""How long before the RPC's own deadline a request expires, so that it is told and recorded so."""
+LEAST_LEAD_S: Final = 0.002
+MOST_LEAD_S: Final = 0.05
+LEAD: Final = 0.1
+"""The share of its time by which a request expires before its RPC does, within those bounds. It is
+told and recorded as expired then, and not as a caller that went away, which is all that gRPC says.
+"""
 
 _MICROSECONDS: Final = 1_000_000
 
@@ -25,7 +29,7 @@ def deadline_of(visit: Visit, limit_s: float, timeout: object = None) -> float:
     received = visit.arrival.received
     deadline = received + limit_s
     if visit.expires is not None:
-        deadline = min(deadline, visit.expires - LEAD_S)
+        deadline = min(deadline, visit.expires - _lead(visit.expires - received))
     if timeout is None:
         return deadline
     if isinstance(timeout, str) and timeout.isascii() and timeout.isdigit() and len(timeout) < 20:
@@ -36,3 +40,7 @@ def deadline_of(visit: Visit, limit_s: float, timeout: object = None) -> float:
             f"the parameter {TIMEOUT!r} is {str(timeout)[:40]!r}; expected whole microseconds",
         )
     return min(deadline, received + timeout / _MICROSECONDS) if timeout else deadline
+
+
+def _lead(left_s: float) -> float:
+    return min(max(LEAD * left_s, LEAST_LEAD_S), MOST_LEAD_S)

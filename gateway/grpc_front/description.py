@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
+from google.protobuf.message import Message
 
 from gateway.grpc_front.desk import Desk
 from gateway.grpc_front.messages import parse
@@ -24,47 +25,40 @@ class Description:
         self._plane = plane
         self._desk = desk
 
-    async def live(self, _: Visit, message: bytes) -> bytes:
+    async def live(self, _: Visit, __: bytes) -> bytes:
         """ServerLive: whoever reads the answer knows."""
-        parse(pb.ServerLiveRequest, message)
         return pb.ServerLiveResponse(live=True).SerializeToString()
 
-    async def ready(self, _: Visit, message: bytes) -> bytes:
+    async def ready(self, _: Visit, __: bytes) -> bytes:
         """ServerReady."""
-        parse(pb.ServerReadyRequest, message)
         return pb.ServerReadyResponse(ready=self._plane.ready()).SerializeToString()
 
     async def model_ready(self, visit: Visit, message: bytes) -> bytes:
         """ModelReady."""
         served = self._asked(visit, parse(pb.ModelReadyRequest, message))
-        await self._desk.done(visit)
         ready = self._plane.version_ready(served)
-        return pb.ModelReadyResponse(ready=ready).SerializeToString()
+        return await self._done(visit, pb.ModelReadyResponse(ready=ready))
 
     async def server_metadata(self, visit: Visit, message: bytes) -> bytes:
         """ServerMetadata."""
         parse(pb.ServerMetadataRequest, message)
-        await self._desk.done(visit)
-        return ParseDict(
-            metadata.server_metadata(), pb.ServerMetadataResponse()
-        ).SerializeToString()
+        answer = ParseDict(metadata.server_metadata(), pb.ServerMetadataResponse())
+        return await self._done(visit, answer)
 
     async def model_metadata(self, visit: Visit, message: bytes) -> bytes:
         """ModelMetadata."""
         served = self._asked(visit, parse(pb.ModelMetadataRequest, message))
         told = metadata.model_metadata(served, self._plane.versions(served.name))
         properties = {name: _property(value) for name, value in told.pop("parameters").items()}
-        await self._desk.done(visit)
         answer = ParseDict({**told, "properties": properties}, pb.ModelMetadataResponse())
-        return answer.SerializeToString()
+        return await self._done(visit, answer)
 
     async def model_config(self, visit: Visit, message: bytes) -> bytes:
         """ModelConfig."""
         visit.require(Permission.OBSERVE)
         served = self._asked(visit, parse(pb.ModelConfigRequest, message))
-        await self._desk.done(visit)
         told = {"config": metadata.model_config(served)}
-        return ParseDict(told, pb.ModelConfigResponse()).SerializeToString()
+        return await self._done(visit, ParseDict(told, pb.ModelConfigResponse()))
 
     async def statistics(self, visit: Visit, message: bytes) -> bytes:
         """ModelStatistics, of one version or of all that the names leave open."""
@@ -75,8 +69,8 @@ class Description:
             metadata.model_statistics(served, self._plane.statistics(served))
             for served in self._named(request.name, request.version)
         ]
-        await self._desk.done(visit)
-        return ParseDict({"model_stats": stats}, pb.ModelStatisticsResponse()).SerializeToString()
+        answer = ParseDict({"model_stats": stats}, pb.ModelStatisticsResponse())
+        return await self._done(visit, answer)
 
     async def index(self, visit: Visit, message: bytes) -> bytes:
         """RepositoryIndex."""
@@ -85,8 +79,13 @@ class Description:
         models = metadata.repository_index(
             self._plane.upstream.models, self._plane.version_ready, only_ready=request.ready
         )
+        return await self._done(visit, ParseDict({"models": models}, pb.RepositoryIndexResponse()))
+
+    async def _done(self, visit: Visit, answer: Message) -> bytes:
+        """Encode an answer, and only then record it: what fails before is no success."""
+        encoded: bytes = answer.SerializeToString()
         await self._desk.done(visit)
-        return ParseDict({"models": models}, pb.RepositoryIndexResponse()).SerializeToString()
+        return encoded
 
     def _asked(self, visit: Visit, request: Any) -> ServedVersion:
         visit.arrival.model, visit.arrival.version = request.name, request.version

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from gateway.grpc_front.reads import KeyedReads, OpenReads
 from gateway.grpc_front.visit import Read, Route, StreamRoute, Visit, Write
 from gateway.identity.api_keys import ApiKeys
-from gateway.plane.data_plane import GONE, DataPlane
+from gateway.plane.data_plane import GONE, LATE, DataPlane
 from gateway.refusal import Code, Refusal
+from torchkeep.ids import new_id
 
 logger = logging.getLogger(__name__)
 
 FAULT = "the gateway failed on this request; its log says more"
 NO_MESSAGE = "the request holds no message"
-SLOW = "the request did not arrive in time; send it at once, or raise [gateway] body_timeout_s"
+TOLD_S = 0.02
+"""How soon an RPC that its caller or its deadline has ended is cancelled here too."""
+NEAR_S = 0.05
+"""How near its deadline an RPC that ends was ended by it: gRPC itself does not tell."""
 
 T = TypeVar("T")
 
@@ -27,13 +33,14 @@ class Desk:
     def __init__(self, plane: DataPlane, keys: ApiKeys) -> None:
         self._plane = plane
         self._keys = keys
-        self._body_timeout_s = plane.config.body_timeout_s
+        self._keyed = KeyedReads(plane.config)
+        self.open_reads = OpenReads()
 
     async def attend(self, route: Route, visit: Visit, read: Read) -> bytes:
         """Return the answer to the one message of an RPC. Raises `Refusal` to answer instead."""
 
         async def work() -> bytes:
-            message = await self._first(read)
+            message = await self._message(route, visit, read) if route.most else b""
             visit.arrival.bytes_in = len(message)
             return await route.answer(visit, message)
 
@@ -57,18 +64,25 @@ class Desk:
         await self._plane.done(visit.arrival)
 
     async def refused(self, visit: Visit, refusal: Refusal) -> Refusal:
-        """Record an RPC that no route takes; return what to answer."""
+        """Record an RPC that is refused; return what to answer.
+
+        An id is believed only of a caller that is: others could write over each other's records.
+        """
         visit.recorded = True
+        if visit.arrival.principal is None:
+            visit.arrival.request_id = new_id()
         return await self._plane.refuse(visit.arrival, refusal)
 
-    async def _first(self, read: Read) -> bytes:
-        """Return the first message, which has to come in time: an open stream costs memory."""
-        try:
-            message = await read(self._body_timeout_s)
-        except TimeoutError:
-            raise Refusal(Code.SLOW, SLOW) from None
+    async def _message(self, route: Route, visit: Visit, read: Read) -> bytes:
+        """Return the message, which has to come in time: an open stream costs memory."""
+        if route.open:
+            message = await self.open_reads.first(read)
+        else:
+            message = await self._keyed.first(read, visit.caller.client)
         if message is None:
+            await asyncio.sleep(TOLD_S)  # an RPC that was ended reads as one that says nothing
             raise Refusal(Code.INVALID, NO_MESSAGE)
+        check_length(message, route.most)
         return message
 
     async def _recorded(
@@ -84,7 +98,7 @@ class Desk:
             raise await self.refused(visit, refusal) from None
         except asyncio.CancelledError:
             if not (route.open or visit.recorded):
-                await self.refused(visit, Refusal(Code.CANCELLED, GONE))
+                await self.refused(visit, _ended(visit))
             raise
         except Exception:
             logger.exception("%s failed", visit.arrival.route)
@@ -92,3 +106,18 @@ class Desk:
             if not (route.open or visit.recorded):
                 fault = await self.refused(visit, fault)
             raise fault from None
+
+
+def check_length(message: bytes, most: int) -> None:
+    """Raise `Refusal` if a message is longer than that."""
+    if len(message) > most:
+        raise Refusal(
+            Code.TOO_LARGE, f"the message has {len(message)} bytes; at most {most} are taken here"
+        )
+
+
+def _ended(visit: Visit) -> Refusal:
+    """Return why an RPC ended before its answer."""
+    if visit.expires is not None and time.monotonic() >= visit.expires - NEAR_S:
+        return Refusal(Code.EXPIRED, LATE)
+    return Refusal(Code.CANCELLED, GONE)

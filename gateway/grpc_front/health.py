@@ -11,12 +11,15 @@ from typing import Final
 
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from gateway.grpc_front.desk import check_length
+from gateway.grpc_front.looks import LOOK_EVERY_S, Looks
 from gateway.grpc_front.messages import parse
+from gateway.grpc_front.reads import OpenReads
 from gateway.grpc_front.visit import Read, Visit, Write
 from gateway.plane.data_plane import LEAVING, DataPlane
 from gateway.refusal import Code, Refusal
 
-LOOK_EVERY_S: Final = 0.2
+LONGEST_QUESTION: Final = 4_096  # bytes
 SERVING: Final[int] = HealthCheckResponse.SERVING
 NOT_SERVING: Final[int] = HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN: Final[int] = HealthCheckResponse.SERVICE_UNKNOWN
@@ -25,8 +28,10 @@ SERVICE_UNKNOWN: Final[int] = HealthCheckResponse.SERVICE_UNKNOWN
 class Health:
     """Says what the data plane says at that moment."""
 
-    def __init__(self, plane: DataPlane, services: tuple[str, ...]) -> None:
+    def __init__(self, plane: DataPlane, reads: OpenReads, services: tuple[str, ...]) -> None:
         self._plane = plane
+        self._reads = reads
+        self._looks = Looks(self._all)
         self._services = frozenset(("", *services))
 
     async def check(self, _: Visit, message: bytes) -> bytes:
@@ -39,17 +44,35 @@ class Health:
         return _encoded(status)
 
     async def watch(self, _: Visit, read: Read, write: Write) -> None:
-        """Watch: the status now and whenever it changes, until the caller or the gateway leaves."""
-        request = parse(HealthCheckRequest, await read(None) or b"")
+        """Watch: the status now and whenever it changes, until the caller or the gateway leaves.
+
+        Raises `Refusal` BUSY if as many watch as may.
+        """
+        if self._plane.draining:
+            raise Refusal(Code.UNAVAILABLE, LEAVING)
+        with self._looks.watching():
+            message = await self._reads.first(read) or b""
+            check_length(message, LONGEST_QUESTION)
+            await self._tell(parse(HealthCheckRequest, message).service, write)
+
+    async def _tell(self, service: str, write: Write) -> None:
         last: int | None = None
         while True:
-            status = self._status(request.service)
+            status = self._status(service)
             if status != last:
                 await write(_encoded(status))
                 last = status
             elif self._plane.draining:  # a turn later: some clients drop what comes with an end
                 raise Refusal(Code.UNAVAILABLE, LEAVING)
-            await asyncio.sleep(LOOK_EVERY_S)
+            if self._plane.draining:
+                await asyncio.sleep(LOOK_EVERY_S)
+            else:
+                await self._looks.change()
+
+    def _all(self) -> tuple[bool, ...]:
+        """Return all that a status is made of."""
+        plane = self._plane
+        return (plane.draining, *map(plane.version_ready, plane.upstream.models))
 
     def _status(self, service: str) -> int:
         if service in self._services:

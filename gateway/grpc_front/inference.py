@@ -6,6 +6,7 @@ from typing import Final
 
 from gateway.grpc_front.deadlines import TIMEOUT, deadline_of
 from gateway.grpc_front.messages import (
+    PARTS,
     add_parameters,
     add_typed_outputs,
     input_tensors,
@@ -44,7 +45,7 @@ class Inference:
 
     async def answer(self, visit: Visit, message: bytes) -> bytes:
         """Return a ModelInferResponse. Raises `Refusal`."""
-        request = parse(ModelInferRequest, message)
+        request = parse(ModelInferRequest, message, PARTS)
         arrival = visit.arrival
         arrival.model, arrival.version = request.model_name, request.model_version
         if not visit.named and (own := valid_id(request.id)):

@@ -8,7 +8,8 @@ from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from gateway.openinference.tensors import BYTES, InputTensor, OutputTensor
+from gateway.grpc_front.wire import Part, check_wire
+from gateway.openinference.tensors import BYTES, InputTensor, OutputTensor, shape_text
 from gateway.refusal import Code, Refusal
 from torchkeep.client.stubs.open_inference_pb2 import (
     InferParameter,
@@ -21,6 +22,13 @@ Parameter = bool | int | float | str
 
 SHARED_MEMORY: Final = "shared_memory_region"
 CLASSIFICATION: Final = "classification"
+
+MOST_INPUTS: Final = 16
+MOST_OUTPUTS: Final = 64
+MOST_SIDES: Final = 64
+MOST_VALUES: Final = 2 * 1024 * 1024
+_MOST_TYPED_BYTES: Final = 8 * 1024 * 1024
+_IN_RAW: Final = "send them in raw_input_contents"
 
 _LENGTH_DELIMITED: Final = 2  # wire type
 _RAW_CONTENT: Final = bytes(
@@ -43,11 +51,24 @@ _CONTENTS: Final = {
 }
 """The field that holds the values of a datatype; 16-bit floats have none."""
 
+_TENSOR: Final = ModelInferRequest.InferInputTensor
+_NUMBERS: Final = Part(most=_MOST_TYPED_BYTES, named="the typed contents", remedy=_IN_RAW)
+_TYPED: Final = Part(parts=dict.fromkeys(range(1, 8), _NUMBERS))  # all but bytes_contents
+_SHAPE: Final = Part(most=MOST_INPUTS * MOST_SIDES * 10, named="the shapes")  # 10 bytes a side
+PARTS: Final[Mapping[int, Part]] = {
+    ModelInferRequest.INPUTS_FIELD_NUMBER: Part(
+        parts={_TENSOR.SHAPE_FIELD_NUMBER: _SHAPE, _TENSOR.CONTENTS_FIELD_NUMBER: _TYPED}
+    ),
+    ModelInferRequest.OUTPUTS_FIELD_NUMBER: Part(parts={}),
+}
+"""What of a ModelInferRequest unfolds to more than its bytes."""
+
 M = TypeVar("M", bound=Message)
 
 
-def parse(kind: type[M], data: bytes) -> M:
-    """Read a message. Raises `Refusal` if the bytes are none."""
+def parse(kind: type[M], data: bytes, parts: Mapping[int, Part] | None = None) -> M:
+    """Read a message. Raises `Refusal` if the bytes are none, or unfold to too much."""
+    check_wire(data, parts or {}, kind.DESCRIPTOR.name)
     try:
         return kind.FromString(data)
     except DecodeError:
@@ -61,6 +82,9 @@ def input_tensors(request: ModelInferRequest) -> list[InputTensor]:
     Raises `Refusal` if values come in both ways, in neither, or for another number of inputs.
     """
     raws, inputs = request.raw_input_contents, request.inputs
+    most = max(len(raws), len(inputs))
+    if most > MOST_INPUTS:
+        raise Refusal(Code.INVALID, f"the request has {most} inputs; expected one, 'image'")
     if not raws:
         return [_typed(tensor) for tensor in inputs]
     if len(raws) != len(inputs):
@@ -79,6 +103,11 @@ def requested_outputs(request: ModelInferRequest) -> list[str] | None:
     """
     if not request.outputs:
         return None
+    if len(request.outputs) > MOST_OUTPUTS:
+        raise Refusal(
+            Code.INVALID,
+            f"the request asks for {len(request.outputs)} outputs; name each once, or none for all",
+        )
     for output in request.outputs:
         if output.parameters:
             _check_output(output)
@@ -180,8 +209,23 @@ def _typed(tensor: ModelInferRequest.InferInputTensor) -> InputTensor:
             f"the input {tensor.name[:40]!r} of datatype {tensor.datatype} has values in "
             f"{', '.join(filled)}; expected them in {field}",
         )
-    values = list(getattr(tensor.contents, field)) if field else []
+    values = _values(tensor, field) if field else ()
     return InputTensor(tensor.name, tensor.datatype, tuple(tensor.shape), None, values)
+
+
+def _values(tensor: ModelInferRequest.InferInputTensor, field: str) -> Sequence[Any]:
+    """Return the values of a field as the message holds them.
+
+    They become objects only once the name, the datatype, the shape and their number are right.
+    """
+    contents: Sequence[Any] = getattr(tensor.contents, field)
+    if len(contents) > MOST_VALUES:
+        raise Refusal(
+            Code.TOO_LARGE,
+            f"the input {tensor.name[:40]!r} has {len(contents)} values in {field}; at most "
+            f"{MOST_VALUES} are taken there, {_IN_RAW}",
+        )
+    return contents
 
 
 def _filled(contents: InferTensorContents) -> list[str]:
@@ -190,6 +234,12 @@ def _filled(contents: InferTensorContents) -> list[str]:
 
 
 def _check_input(tensor: ModelInferRequest.InferInputTensor) -> None:
+    if len(tensor.shape) > MOST_SIDES:
+        raise Refusal(
+            Code.INVALID,
+            f"the input {tensor.name[:40]!r} has shape {shape_text(tensor.shape[:9])}; "
+            "expected one of 4 sides",
+        )
     if tensor.parameters and SHARED_MEMORY in tensor.parameters:
         raise _no_shared_memory(f"the input {tensor.name[:40]!r}")
 

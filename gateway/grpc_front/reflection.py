@@ -11,12 +11,15 @@ from typing import Any, Final
 from grpc_reflection.v1alpha.reflection import SERVICE_NAME, ReflectionServicer
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
+from gateway.grpc_front.desk import check_length
 from gateway.grpc_front.messages import parse
-from gateway.grpc_front.visit import Read, Visit, Write
+from gateway.grpc_front.visit import SMALL, Read, Visit, Write
 from gateway.plane.data_plane import DataPlane
+from gateway.refusal import Code, Refusal
 
 METHOD: Final = f"{SERVICE_NAME}/ServerReflectionInfo"
 LOOK_EVERY_S: Final = 0.2
+MOST_AT_ONCE: Final = 16
 
 
 class Reflection:
@@ -24,12 +27,23 @@ class Reflection:
 
     def __init__(self, plane: DataPlane, services: tuple[str, ...]) -> None:
         self._plane = plane
+        self._open = 0
         servicer = ReflectionServicer((*services, SERVICE_NAME))
         self._answers: Any = servicer.ServerReflectionInfo  # its stub has it return nothing
 
     async def run(self, _: Visit, read: Read, write: Write) -> None:
-        """ServerReflectionInfo. Raises `Refusal` on a message that is none."""
+        """ServerReflectionInfo. Raises `Refusal` on a message that is none, or among too many."""
+        if self._open >= MOST_AT_ONCE:
+            raise Refusal(Code.BUSY, f"{MOST_AT_ONCE} callers ask already; try again")
+        self._open += 1
+        try:
+            await self._answer(read, write)
+        finally:
+            self._open -= 1
+
+    async def _answer(self, read: Read, write: Write) -> None:
         while (message := await self._next(read)) is not None:
+            check_length(message, SMALL)
             request = parse(ServerReflectionRequest, message)
             for answer in self._answers(iter([request]), None):
                 await write(answer.SerializeToString())

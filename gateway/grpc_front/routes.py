@@ -6,9 +6,10 @@ from typing import Final
 
 from grpc_health.v1 import health_pb2
 
+from gateway.config import MIB
 from gateway.grpc_front.description import Description
 from gateway.grpc_front.desk import Desk
-from gateway.grpc_front.health import Health
+from gateway.grpc_front.health import LONGEST_QUESTION, Health
 from gateway.grpc_front.inference import Inference
 from gateway.grpc_front.not_offered import INSTEAD
 from gateway.grpc_front.reflection import METHOD as REFLECTION
@@ -29,8 +30,9 @@ HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 def routes_of(plane: DataPlane, desk: Desk) -> dict[str, Route | StreamRoute]:
     """Return the routes, each under its path as a request names it."""
     description, torchserve = Description(plane, desk), TorchServeApi(plane)
-    health = Health(plane, (OPEN_INFERENCE, TORCHSERVE))
+    health = Health(plane, desk.open_reads, (OPEN_INFERENCE, TORCHSERVE))
     reflection = Reflection(plane, (OPEN_INFERENCE, TORCHSERVE, HEALTH))
+    longest = plane.config.max_body_mib * MIB
     offered = {
         f"{OPEN_INFERENCE}/ServerMetadata": description.server_metadata,
         f"{OPEN_INFERENCE}/ModelReady": description.model_ready,
@@ -38,18 +40,21 @@ def routes_of(plane: DataPlane, desk: Desk) -> dict[str, Route | StreamRoute]:
         f"{OPEN_INFERENCE}/ModelConfig": description.model_config,
         f"{OPEN_INFERENCE}/ModelStatistics": description.statistics,
         f"{OPEN_INFERENCE}/RepositoryIndex": description.index,
+    }
+    questions = {
         f"{OPEN_INFERENCE}/ModelInfer": Inference(plane).answer,
         f"{TORCHSERVE}/Predictions": torchserve.predictions,
     }
-    health_of_servers = {
+    unread = {  # their messages are empty
         f"{OPEN_INFERENCE}/ServerLive": description.live,
         f"{OPEN_INFERENCE}/ServerReady": description.ready,
         f"{TORCHSERVE}/Ping": torchserve.ping,
-        f"{HEALTH}/Check": health.check,
     }
     routes: list[Route | StreamRoute] = [
         *(Route(method=name, answer=answer) for name, answer in offered.items()),
-        *(Route(method=name, answer=each, open=True) for name, each in health_of_servers.items()),
+        *(Route(method=name, answer=each, most=longest) for name, each in questions.items()),
+        *(Route(method=name, answer=each, open=True, most=0) for name, each in unread.items()),
+        Route(method=f"{HEALTH}/Check", answer=health.check, open=True, most=LONGEST_QUESTION),
         *(_refusing(name, instead) for name, instead in INSTEAD.items()),
         StreamRoute(method=f"{HEALTH}/Watch", run=health.watch, open=True),
         StreamRoute(method=REFLECTION, run=reflection.run),

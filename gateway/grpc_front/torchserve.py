@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from google.protobuf.empty_pb2 import Empty
-
 from gateway.grpc_front.deadlines import deadline_of
 from gateway.grpc_front.inference import OPERATION, ask, operation_of, question_of
 from gateway.grpc_front.messages import parse
@@ -28,6 +26,7 @@ from torchkeep.ids import valid_id
 from torchkeep.schema import Operation
 
 BODY_KEYS: Final = ("body", "data")
+LONGEST_TYPE: Final = 256
 NO_INPUT: Final = "no input found: send the bytes as the input `data`"
 HEALTHY: Final = '{"status": "Healthy"}'
 UNHEALTHY: Final = '{"status": "Unhealthy"}'
@@ -39,9 +38,8 @@ class TorchServeApi:
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
 
-    async def ping(self, _: Visit, message: bytes) -> bytes:
+    async def ping(self, _: Visit, __: bytes) -> bytes:
         """Ping; unlike TorchServe's, it says whether a model answers."""
-        parse(Empty, message)
         health = HEALTHY if self._plane.ready() else UNHEALTHY
         return TorchServeHealthResponse(health=health).SerializeToString()
 
@@ -65,13 +63,22 @@ class TorchServeApi:
         question = question_of(
             visit,
             operation,
-            payload_of_body(body, _text(given.get("content_type")), served),
+            payload_of_body(body, _content_type(given.get("content_type")), served),
             deadline_of(visit, self._plane.config.request_timeout_s),
             session_id=_id(given.get("session_id")),
             segments=given.get("segments"),
         )
         outcome = await ask(self._plane, visit, question)
         return PredictionResponse(prediction=answer_json(outcome)).SerializeToString()
+
+
+def _content_type(value: bytes | None) -> str:
+    if value is not None and len(value) > LONGEST_TYPE:
+        raise Refusal(
+            Code.INVALID,
+            f"the content_type has {len(value)} bytes; at most {LONGEST_TYPE} are taken",
+        )
+    return _text(value)
 
 
 def _text(value: bytes | None) -> str:

@@ -11,6 +11,7 @@ from gateway.refusal import Code, Refusal
 from torchkeep.ids import new_id, valid_id
 
 REQUEST_ID = "x-request-id"
+SMALL = 65_536  # bytes, enough for any message that holds no tensors
 LONGEST_TRACEPARENT = 512
 
 Metadata = Mapping[str, str | bytes]
@@ -68,11 +69,15 @@ class Visit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A method with one answer; what is `open` needs no key and leaves no record."""
+    """A method with one answer; what is `open` needs no key and leaves no record.
+
+    Its message has `most` bytes at most; with 0 it is not read at all: it would be empty anyway.
+    """
 
     method: str  # package.Service/Method
     answer: Callable[[Visit, bytes], Awaitable[bytes]]
     open: bool = False
+    most: int = SMALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

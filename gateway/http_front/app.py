@@ -88,7 +88,7 @@ class RestApp:
         try:
             return await self._ask(route, found, request)
         except Refusal as raised:
-            refusal = raised
+            refusal = raised.bare()
         except asyncio.CancelledError:  # the data plane has recorded it
             if GONE in request.state:
                 return None
@@ -118,7 +118,7 @@ class RestApp:
     def _let_in(self, request: Request, permissions: tuple[Permission, ...]) -> None:
         """Raise `Refusal` unless the caller shows a key with one of the permissions."""
         principal = self.keys.authenticate(bearer(request.headers))
-        request.principal = request.arrival.principal = principal
+        request.known_as(principal)
         if not any(permission in principal.permissions for permission in permissions):
             principal.require(permissions[0])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final
 
@@ -17,28 +18,48 @@ from gateway.http_front.request import Request
 from gateway.refusal import Code, Refusal
 
 STEP: Final = MIB  # what is inflated before others have their turn
+RETRY_S: Final = 1.0
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _WINDOWS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 
 
 class BodyBudget:
-    """Bytes of bodies that all requests together may hold: a limit on memory."""
+    """Bytes of bodies that all requests together may hold: a limit on memory.
+
+    A client may hold as much as is still free, so that there is always room for another, as for
+    items in `gateway/plane/admission.py`. Half of it takes one body compressed and inflated.
+    """
 
     def __init__(self, config: GatewayConfig) -> None:
-        self.most = max(config.max_queued_mib, 2 * config.max_body_mib) * MIB
+        self.most = max(config.max_queued_mib, 4 * config.max_body_mib) * MIB
         self.held = 0
+        self._of_client: defaultdict[str, int] = defaultdict(int)
 
     def take(self, request: Request, size: int) -> None:
         """Hold so many bytes more. Raises `Refusal` if there is no room."""
-        if self.held + size > self.most:
-            raise Refusal(Code.BUSY, "too many bodies are being read; try again")
+        client = request.asker().client
+        free = self.most - self.held
+        if size > free or self._of_client.get(client, 0) + size > free:
+            whose = "of this client " if size <= free else ""
+            raise Refusal(
+                Code.BUSY,
+                f"too many bodies {whose}are being read; try again in {RETRY_S:.0f} s",
+                retry_after_s=RETRY_S,
+            )
         self.held += size
+        self._of_client[client] += size
         request.held += size
 
     def release(self, request: Request) -> None:
         """Give back what a request holds."""
+        if not request.held:
+            return
+        client = request.asker().client
         self.held -= request.held
+        self._of_client[client] -= request.held
         request.held = 0
+        if not self._of_client[client]:
+            del self._of_client[client]
 
 
 async def read_body(request: Request, budget: BodyBudget, most: int) -> bytes:

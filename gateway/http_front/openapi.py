@@ -143,7 +143,10 @@ def _torchserve() -> Json:
                 "operationId": f"{verb}{named}",
                 "parameters": _HEADERS,
                 "requestBody": {"required": True, "content": content},
-                "responses": {**_answer("An answer per item", "Answer"), **_errors(_ASKED)},
+                "responses": {
+                    **_answer("An answer per item", "Answer"),
+                    **_errors(_ASKED, "TorchServeError"),
+                },
             }
             paths[path] = {"parameters": _parameters(path), "post": post}
     return paths
@@ -200,12 +203,12 @@ def _answer(description: str, schema: str, status: int = 200) -> Json:
     return {str(status): {"description": description, "content": _json(schema)}}
 
 
-def _errors(codes: tuple[int, ...]) -> Json:
-    return {str(code): _error(code) for code in sorted(codes)}
+def _errors(codes: tuple[int, ...], schema: str = "Error") -> Json:
+    return {str(code): _error(code, schema) for code in sorted(codes)}
 
 
-def _error(code: int) -> Json:
-    told: Json = {"description": _ERRORS[code], "content": _json("Error")}
+def _error(code: int, schema: str) -> Json:
+    told: Json = {"description": _ERRORS[code], "content": _json(schema)}
     if code in (429, 503):
         told["headers"] = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}}
     return told
@@ -244,6 +247,13 @@ _HEADERS: Final = [
 
 _SCHEMAS: Final[Json] = {
     "Error": _object(("error",), error=_TEXT),
+    "TorchServeError": {
+        "description": "Of a single item, the answer tells why it has no prediction.",
+        "anyOf": [
+            {"$ref": "#/components/schemas/Error"},
+            {"$ref": "#/components/schemas/Answer"},
+        ],
+    },
     "Health": {"type": "object"},
     "ServerMetadata": _object(
         ("name", "version", "extensions"), name=_TEXT, version=_TEXT, extensions=_list(_TEXT)

@@ -41,6 +41,16 @@ class Request:
         """Return a header, "" if it is missing."""
         return self.headers.get(name, b"").decode("latin-1")
 
+    def known_as(self, principal: Principal) -> None:
+        """Take note of who asks, and take the id that its caller gave the request.
+
+        A stranger names nothing: its records could pass for those of another's request.
+        """
+        self.principal = self.arrival.principal = principal
+        given = self.headers.get(b"x-request-id")
+        if given and (name := valid_id(given.decode("latin-1"))):
+            self.arrival.request_id = name
+
     def asker(self) -> Principal:
         """Return who asks."""
         if self.principal is None:
@@ -85,13 +95,12 @@ class Request:
 
 
 def arrival_of(headers: Mapping[bytes, bytes], route: str) -> Arrival:
-    """Return what is known of a request when its head is there."""
-    given = headers.get(b"x-request-id")
+    """Return what is known of a request when its head is there, and not yet who asks."""
     correlation = headers.get(b"x-correlation-id")
     return Arrival(
         protocol="rest",
         route=route,
-        request_id=(valid_id(given.decode("latin-1")) if given else None) or new_id(),
+        request_id=new_id(),
         received=time.monotonic(),
         correlation_id=valid_id(correlation.decode("latin-1")) if correlation else None,
         traceparent=headers.get(b"traceparent", b"").decode("latin-1"),

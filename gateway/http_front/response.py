@@ -86,6 +86,7 @@ async def give(cycle: RequestResponseCycle, response: Response, request_id: str)
     if cycle.flow.write_paused and not cycle.disconnected:
         await cycle.flow.drain()  # the answers before this one are not read yet
     if cycle.disconnected or cycle.transport.is_closing():
+        cycle.disconnected = True  # or uvicorn would miss an answer, log so and send one
         return
     if cycle.waiting_for_100_continue:  # whether the body follows is not known
         cycle.keep_alive = False

@@ -18,6 +18,8 @@ from torchkeep.paths import Home
 
 LOOK_EVERY_S = 1.0
 """How long a changed file may go unnoticed."""
+TRUST_S = 5.0
+"""How long keys are taken whose file cannot be read: it may say that they are revoked."""
 HOW = "send a key as `Authorization: Bearer KEY`; `torchkeep key add NAME` makes one"
 
 _logger = logging.getLogger(__name__)
@@ -46,7 +48,9 @@ _NOBODY = _Known(None, (_Secret(bytes(32), math.inf),))
 class ApiKeys:
     """The keys in force: those of the file, which is read anew within a second of its change.
 
-    A file that cannot be read then leaves the keys in force as they were, and this is logged once.
+    A file that is gone, broken or open to others leaves the keys in force as they were; one that
+    the system does not let it read (no descriptor is free, its disk fails) does so for `TRUST_S`,
+    and then no key is taken. Either is logged once.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class ApiKeys:
         self._pseudonym_key = pseudonym_key
         self._look_every_s = look_every_s
         self._complaint = ""
+        self._unreadable_since: float | None = None
         self._next_look = time.monotonic() + look_every_s
         self._read()
 
@@ -69,13 +74,18 @@ class ApiKeys:
         return len(self._known)
 
     def authenticate(self, token: str | None) -> Principal:
-        """Return whose key `token` is. Raises `Refusal` (UNAUTHENTICATED)."""
+        """Return whose key `token` is.
+
+        Raises `Refusal`: UNAUTHENTICATED, or UNAVAILABLE while the keys cannot be read.
+        """
         if time.monotonic() >= self._next_look:
             self._look()
         if not token:
             raise Refusal(Code.UNAUTHENTICATED, f"no API key was sent: {HOW}")
         if not is_key_text(token):
             raise _unknown()
+        if self._unreadable_since is not None:
+            self._refuse_if_long_unreadable(self._unreadable_since)
         known = self._known.get(token[_ID_START:_ID_END], _NOBODY)
         shown = sha256(token[_ID_END + 1 :].encode()).digest()
         for secret in known.secrets:
@@ -95,11 +105,31 @@ class ApiKeys:
             return
         try:
             self._read()
-            self._complaint = ""
         except (KeyFileError, OSError) as error:
-            if str(error) != self._complaint:
-                self._complaint = str(error)
-                _logger.warning("the API keys stay as they were: %s", error)
+            self._keep(error)
+        else:
+            self._complaint, self._unreadable_since = "", None
+
+    def _keep(self, error: Exception) -> None:
+        """Take note, and say once, that the keys stay as they were."""
+        how_long = ""
+        if not _is_unreadable(error):
+            self._unreadable_since = None
+        else:
+            how_long = f" for {TRUST_S:g} s, then none is taken"
+            if self._unreadable_since is None:
+                self._unreadable_since = time.monotonic()
+        if str(error) != self._complaint:
+            self._complaint = str(error)
+            _logger.warning("the API keys stay as they were%s: %s", how_long, error)
+
+    def _refuse_if_long_unreadable(self, since: float) -> None:
+        if time.monotonic() - since > TRUST_S:
+            raise Refusal(
+                Code.UNAVAILABLE,
+                "the API keys cannot be read; try again, and see the gateway's log",
+                retry_after_s=self._look_every_s,
+            )
 
     def _changed(self) -> bool:
         try:
@@ -125,6 +155,12 @@ class ApiKeys:
 
 def _unknown() -> Refusal:
     return Refusal(Code.UNAUTHENTICATED, f"the API key is not valid: {HOW}")
+
+
+def _is_unreadable(error: Exception) -> bool:
+    """Whether the file is there but the system does not let it be read."""
+    reason = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(reason, OSError) and not isinstance(reason, FileNotFoundError)
 
 
 def _signature(status: os.stat_result) -> tuple[int, ...]:

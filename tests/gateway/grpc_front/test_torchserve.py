@@ -91,6 +91,12 @@ def test_a_rejected_image_has_an_answer_too(digits_artifact: Any, tmp_path: Path
             "INVALID_ARGUMENT",
         ),
         (
+            PredictionsRequest(
+                model_name="digits", input={"data": b"{}", "content_type": b"a" * 257}
+            ),
+            "INVALID_ARGUMENT",
+        ),
+        (
             PredictionsRequest(model_name="digits", input={"data": b"x", "segments": b"{"}),
             "INVALID_ARGUMENT",
         ),

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from gateway.http_front.response import give, json_response
 from gateway.outcome import Outcome
 from gateway.question import Question
 from gateway.refusal import Code
@@ -95,6 +100,41 @@ def test_a_silent_connection_is_closed_after_a_while() -> None:
 
 
 # callers that go away
+
+
+def test_a_caller_that_is_gone_before_its_answer_leaves_no_line_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Transport:
+        written = b""
+
+        def is_closing(self) -> bool:
+            return True
+
+        def write(self, data: bytes) -> None:
+            self.written += data
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        await give(cycle, json_response({}), "r-1")
+
+    transport = Transport()
+    flow: Any = SimpleNamespace(write_paused=False)
+    cycle = RequestResponseCycle(
+        scope=cast(Any, {"method": "GET"}),
+        transport=cast(Any, transport),
+        flow=flow,
+        logger=logging.getLogger("uvicorn.error"),
+        access_logger=logging.getLogger("uvicorn.access"),
+        access_log=False,
+        default_headers=[],
+        message_event=asyncio.Event(),
+        expect_100_continue=False,
+        keep_alive=True,
+        on_response=lambda: None,
+    )
+    run(cycle.run_asgi(cast(Any, answer)))
+    assert caplog.records == []
+    assert transport.written == b""
 
 
 def test_a_caller_that_goes_away_cancels_its_question() -> None:

@@ -359,6 +359,32 @@ def test_bodies_together_are_bounded() -> None:
     run(test())
 
 
+def test_one_client_with_stalled_bodies_leaves_room_for_another() -> None:
+    async def test() -> None:
+        async with site(max_body_mib=1, max_queued_mib=1) as opened:
+            stalled = [await opened.connect() for _ in range(5)]
+            for connection in stalled:
+                await connection.send(
+                    f"POST {INFER} HTTP/1.1\r\nauthorization: Bearer {GOOD}\r\n"
+                    f"content-length: {2**20}\r\n\r\n".encode()
+                    + bytes(2**20 - 1000)
+                )
+            await opened.settle(lambda: opened.plane.codes == [Code.BUSY] * 3)
+            refused = await stalled[-1].reply()
+            assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+            assert "of this client" in refused.error
+            large = infer_body() + b" " * 900_000
+            assert (await opened.ask("POST", INFER, large, key="tk_predict")).status == 200
+            for connection in stalled:
+                connection.close()
+            await opened.settle(lambda: len(opened.plane.codes) == 6)
+            budget = opened.front._guard.refuser.budget  # type: ignore[attr-defined]
+            assert (budget.held, dict(budget._of_client)) == (0, {})
+            assert (await opened.ask("POST", INFER, large)).status == 200
+
+    run(test())
+
+
 @pytest.mark.parametrize("end", [b"]", b""])
 def test_much_json_is_parsed_and_the_cycle_collector_goes_on(end: bytes) -> None:
     data = b",".join([b"0"] * 24 * 2000)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 
 from gateway.refusal import Code
@@ -46,3 +48,17 @@ def test_a_refused_prediction_is_worded_as_torchserve_does_too() -> None:
     assert reply.status == 422
     assert reply.json["predictions"][0]["status"] == "rejected"
     assert plane.codes == [Code.REJECTED]
+
+
+def test_a_content_type_that_is_too_long_never_reaches_the_model() -> None:
+    reply, plane = asked(b"{}", {"content-type": "a" * 257}, "/predictions/digits")
+    assert (reply.status, plane.questions) == (400, [])
+    assert "at most 256" in reply.error
+
+
+def test_an_npy_of_many_images_is_many_items() -> None:
+    stream = io.BytesIO()
+    np.save(stream, PIXELS)
+    reply, plane = asked(stream.getvalue(), path="/predictions/digits")
+    np.testing.assert_array_equal(image_of(plane), PIXELS)
+    assert len(reply.json["predictions"]) == 2

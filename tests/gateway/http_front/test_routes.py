@@ -79,6 +79,31 @@ def test_every_route_takes_exactly_the_keys_it_names_and_leaves_one_record() -> 
     run(test())
 
 
+def test_a_stranger_does_not_name_its_request() -> None:
+    named = {"x-request-id": "r-1"}
+
+    async def test() -> None:
+        async with site() as opened:
+            for path, key, own in (
+                ("/v2", "tk_observe", True),
+                ("/v2/models/stats", "tk_predict", True),  # 403
+                ("/v2", None, False),
+                ("/v2", "bad", False),
+                ("/openapi.json", None, False),
+                ("/none", "tk_observe", False),  # no key is looked at there
+            ):
+                opened.plane.records.clear()
+                reply = await opened.ask("GET", path, headers=named, key=key)
+                (record,) = opened.plane.records
+                given = record.arrival.request_id
+                assert (given == "r-1", path, key) == (own, path, key)
+                assert given == reply.headers["x-request-id"]
+            health = await opened.ask("GET", "/v2/health/live", headers=named, key=None)
+            assert health.headers["x-request-id"] != "r-1"
+
+    run(test())
+
+
 def test_what_is_not_offered_names_what_there_is() -> None:
     async def test() -> None:
         async with site() as opened:

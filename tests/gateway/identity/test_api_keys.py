@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from hmac import compare_digest
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -230,6 +232,71 @@ def test_a_broken_file_leaves_the_keys_and_is_told_once(
     file.path.unlink()
     keys.authenticate(other)
     assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize("call", ["open", "stat"])
+def test_keys_that_the_system_does_not_let_it_read_are_soon_refused(
+    file: ApiKeyFile,
+    call: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    text = file.add("shop", PREDICT).text
+    now = [1000.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], time=time.time)
+    monkeypatch.setattr(api_keys, "time", clock)
+    keys = ApiKeys(file, KEY)
+    file.revoke("shop")
+    with monkeypatch.context() as starved:
+        starve(starved, call)
+        now[0] += 1.0
+        assert keys.authenticate(text).name == "shop"
+        now[0] += 4.9
+        assert keys.authenticate(text).name == "shop"
+        now[0] += 0.2
+        with pytest.raises(Refusal, match="the API keys cannot be read") as caught:
+            keys.authenticate(text)
+        assert (caught.value.code, caught.value.retry_after_s) == (Code.UNAVAILABLE, 1.0)
+        refused(keys, None)  # who shows no key is told so
+        refused(keys, "x")
+    (record,) = caplog.records
+    assert "for 5 s, then none is taken: " in record.getMessage()
+    now[0] += 1.0
+    assert "not valid" in refused(keys, text)
+    again = file.add("shop", PREDICT).text
+    now[0] += 1.0
+    assert keys.authenticate(again).name == "shop"
+
+
+def starve(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Have no descriptor left for the file."""
+
+    def none_left(*arguments: Any, **options: Any) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    if call == "open":
+        monkeypatch.setattr(os, "open", none_left)
+    else:
+        monkeypatch.setattr(os, "stat", none_left)
+        monkeypatch.setattr(Path, "stat", none_left)
+
+
+def test_a_file_that_is_readable_but_broken_is_no_reason_to_refuse(
+    file: ApiKeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = file.add("shop", PREDICT).text
+    now = [1000.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], time=time.time)
+    monkeypatch.setattr(api_keys, "time", clock)
+    keys = ApiKeys(file, KEY)
+    with monkeypatch.context() as starved:
+        starve(starved, "stat")
+        now[0] += 1.0
+        keys.authenticate(text)
+    file.path.write_text("{}}")
+    for _ in range(3):
+        now[0] += 60.0
+        assert keys.authenticate(text).name == "shop"
 
 
 def test_keys_that_cannot_be_read_at_the_start_are_an_error(file: ApiKeyFile) -> None:

@@ -18,7 +18,7 @@ from gateway.upstream import ServedVersion
 from handlers.bodies import Body, TensorBody
 from handlers.config import LimitsConfig
 from handlers.decode import open_body
-from handlers.pixels import Expected
+from handlers.pixels import Expected, to_float32
 from tests.handlers.samples import npy
 from torchkeep.errors import ItemError
 
@@ -57,8 +57,55 @@ def test_an_npy_of_one_image_is_an_item(dtype: str, shape: tuple[int, ...]) -> N
     assert payload_of_body(body, "application/x-npy", served()) == [body]
 
 
+@pytest.mark.parametrize("dtype", ["u1", "<f2", "<f4", ">f4", "<f8"])
+@pytest.mark.parametrize("shape", [(3, 1, 4, 4), (3, 4, 4)])
+def test_an_npy_of_several_images_is_taken_apart(dtype: str, shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
+    payload = payload_of_body(npy(values), "application/x-npy", served())
+    assert isinstance(payload, np.ndarray)
+    assert payload.dtype == (np.uint8 if dtype == "u1" else np.float32)
+    np.testing.assert_array_equal(payload, values.reshape(3, 1, 4, 4))
+
+
+def test_a_half_precision_image_becomes_what_the_handler_reads() -> None:
+    payload = payload_of_body(npy(np.full((1, 4, 4), 0.5, np.float16)), "", served())
+    assert isinstance(payload, np.ndarray)
+    assert payload.dtype == np.float32
+    assert payload.shape == (1, 1, 4, 4)
+    assert (payload == 0.5).all()
+
+
+def test_an_npy_of_colours_is_taken_apart_by_its_four_sides_alone() -> None:
+    values = np.arange(3 * 3 * 2 * 2, dtype=np.uint8).reshape(3, 3, 2, 2)
+    payload = payload_of_body(npy(values), "", served(3, 2, 2))
+    assert isinstance(payload, np.ndarray)
+    np.testing.assert_array_equal(payload, values)
+    flat = npy(values.reshape(9, 2, 2))
+    assert payload_of_body(flat, "", served(3, 2, 2)) == BodyPayload("", flat)
+
+
+def test_a_number_too_large_for_single_precision_is_left_to_the_handler() -> None:
+    payload = payload_of_body(npy(np.full((2, 1, 4, 4), 1e300)), "", served())
+    assert isinstance(payload, np.ndarray)
+    assert np.isinf(payload).all()
+
+
+def test_an_npy_of_too_many_images_is_refused() -> None:
+    with pytest.raises(Refusal, match="the request has 5 items; at most 4 are taken") as refused:
+        payload_of_body(npy(np.zeros((5, 1, 4, 4), np.uint8)), "", served())
+    assert refused.value.code is Code.TOO_LARGE
+
+
 OTHER_NPY = {
-    "several": npy(np.zeros((2, 1, 4, 4), np.uint8)),
+    "none": npy(np.zeros((0, 1, 4, 4), np.uint8)),
+    "several of another shape": npy(np.zeros((2, 1, 4, 5), np.uint8)),
+    "objects": npy(np.zeros((2, 1, 4, 4), np.uint8)).replace(b"'|u1'", b"'|O' "),
+    "several, cut off": npy(np.zeros((2, 1, 4, 4), np.uint8))[:-1],
+    "several, another number": npy(np.zeros((2, 1, 4, 4), np.uint8)).replace(b"(2, ", b"(9, "),
+    "several, column major": npy(np.asfortranarray(np.zeros((2, 1, 4, 4), np.uint8))),
+    "huge": npy(np.zeros((2, 1, 4, 4), np.uint8)).replace(
+        b"(2, 1, 4, 4), }   ", b"(9999, 1, 4, 4), }"
+    ),
     "other shape": npy(np.zeros((1, 4, 5), np.uint8)),
     "other dtype": npy(np.zeros((1, 4, 4), np.int64)),
     "column major": npy(np.asfortranarray(np.zeros((4, 4), np.uint8))),
@@ -105,6 +152,13 @@ def test_an_empty_body_is_refused() -> None:
     assert refused.value.code is Code.INVALID
 
 
+def test_a_content_type_is_short() -> None:
+    assert payload_of_body(b"x", "a" * 256, served()) == BodyPayload("a" * 256, b"x")
+    with pytest.raises(Refusal, match="257 characters; at most 256") as refused:
+        payload_of_body(b"x", "a" * 257, served())
+    assert refused.value.code is Code.INVALID
+
+
 def opened(body: bytes) -> Body | None:
     """What the handler makes of a body that came directly, None if it refuses it as a whole."""
     try:
@@ -140,7 +194,8 @@ def test_what_is_taken_apart_is_what_the_handler_would_have_seen(body: bytes) ->
     payload = payload_of_body(body, RAW, served())
     if isinstance(payload, np.ndarray):
         assert isinstance(direct, TensorBody)
-        np.testing.assert_array_equal(payload, direct.images)
+        as_single = direct.images if payload.dtype == np.uint8 else to_float32(direct.images)
+        np.testing.assert_array_equal(payload, as_single)
     elif isinstance(payload, BodyPayload):
         assert payload.data == body
     else:
