@@ -19,7 +19,7 @@ CPU_HINT = No NVIDIA GPU is seen here: the CPU build of torch is a tenth of the 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up down dev browser test test-training test-long bench-serve lint types format constraints clean
+.PHONY: help up down dev browser test test-training test-clients test-long bench-serve lint types format constraints clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,10 +36,13 @@ browser: ## Install the browser and h2load that some tests and benchmarks need (
 	@scripts/install-debian-packages
 
 test: $(VENV)/.installed-dev ## Run all tests that take less than minutes
-	@$(BIN)/python run-tests.py -m 'not long' $(TEST_PROCESSES) $(TEST_ARGS)
+	@$(BIN)/python run-tests.py -m 'not long and not clients' $(TEST_PROCESSES) $(TEST_ARGS)
 
 test-long: $(VENV)/.installed-dev ## Run the tests that take minutes or download much
 	@$(BIN)/python run-tests.py -m long $(TEST_ARGS)
+
+test-clients: $(VENV)/.installed-dev ## Run tritonclient, kserve and schemathesis against a real server
+	@$(BIN)/python run-tests.py -m clients tests/clients $(TEST_ARGS)
 
 test-training: $(VENV)/.installed-dev ## Run the tests of training alone: recipes, processes, checkpoints
 	@$(BIN)/python run-tests.py -m 'not long' tests/training $(TEST_ARGS)
