@@ -53,15 +53,19 @@ class Courier:
     async def carry(self, operation: Operation, shares: list[Share]) -> list[End]:
         """Return the questions that are complete with this call, or failed with it."""
         try:
+            return await self._carried(operation, shares)
+        except Exception:  # whatever it was, nobody is left waiting for it
+            logger.exception("a call to %s failed", self._served.name)
+            return [(share.pending, Refusal(Code.INTERNAL, FAILED)) for share in shares]
+
+    async def _carried(self, operation: Operation, shares: list[Share]) -> list[End]:
+        try:
             return await self._once(operation, shares, attempt=1)
         except BackendError as error:
             self._readiness.failed()
             logger.warning("a call to %s failed: %s", self._served.name, error)
             if not error.again:
                 return _failed(shares, error)
-        except Exception:
-            logger.exception("a call to %s failed", self._served.name)
-            return [(share.pending, Refusal(Code.INTERNAL, FAILED)) for share in shares]
         ends: list[End] = []
         for group in _by_client(shares):  # whose items killed a worker kills no neighbour's call
             ends += await self._again(operation, group)

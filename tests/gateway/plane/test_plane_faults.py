@@ -13,11 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from gateway.outcome import Outcome
+from gateway.plane.backend import BackendError
 from gateway.refusal import Code, Refusal
 from monitoring.request_log import LogFullError
 from tests.gateway.plane.house import PATIENCE_S, house, run
 from tests.gateway.plane.questions import question
 from tests.handlers.conftest import Bench
+from torchkeep.schema import Operation
 
 Images = NDArray[np.uint8]
 
@@ -125,6 +127,26 @@ def test_telemetry_that_fails_leaves_nobody_waiting(
             assert isinstance(refused, Refusal)
             assert refused.code is Code.UNAVAILABLE
             await asyncio.wait_for(it.plane.drain(PATIENCE_S), 1)
+
+    run(scene())
+
+
+def test_a_fault_of_ours_in_a_second_try_leaves_nobody_waiting(
+    bench: Bench, images: Images, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        async with house(bench, tmp_path) as it:
+            faults = [BackendError("its worker died", again=True), ValueError("a fault of ours")]
+
+            async def ask(_: Any, request: Any) -> None:
+                probe = request.operation is Operation.PROBE
+                raise BackendError("not asked", again=True) if probe else faults.pop(0)
+
+            it.backend.ask = ask  # type: ignore[method-assign]
+            refused = await asyncio.wait_for(it.ask(question(payload=images)), 5)
+            assert isinstance(refused, Refusal)
+            assert refused.code is Code.INTERNAL
+            assert it.answers() == [("r", "INTERNAL")]
 
     run(scene())
 
