@@ -14,6 +14,7 @@ from release.child import end_gently, how_it_ended
 from release.loopback import Reply, request
 from release.ports import GatewayPorts, reachable
 from release.process import ProcessId, gateway_arguments
+from release.pulse import Pulse
 from release.run_folder import RunFolder
 from release.state import GatewayLaunch, Launch
 from release.ts_log import last_line, size_of
@@ -25,9 +26,6 @@ READY_LINE = b"ready "
 GRACE_S = 5.0
 """How long the gateway may take to end, beyond the draining."""
 ASK_S = 2.0
-PULSE_EVERY_S = 2.0
-MOST_MISSED = 3
-"""Pulses in a row; a process that lives and does not answer is as good as dead."""
 
 
 def gateway_launch(run: RunFolder, config: GatewayConfig, ports: GatewayPorts) -> GatewayLaunch:
@@ -76,14 +74,13 @@ class Gateway:
         self._said = b""
         self._listens = False
         self._listens_by = 0.0
-        self._next_pulse = 0.0
-        self._missed = 0
+        self._pulse = self._new_pulse()
         self._log_began = 0
 
     def start(self) -> None:
         """Run it. Raises `OSError`."""
         self._said, self._listens = b"", False
-        self._next_pulse, self._missed = 0.0, 0
+        self._pulse = self._new_pulse()
         self._listens_by = time.monotonic() + self._launch.startup_timeout_s
         self._log_began = size_of(self._run.gateway_log)
         with self._run.gateway_log.open("ab") as log:
@@ -110,22 +107,13 @@ class Gateway:
             limit = self._launch.startup_timeout_s
             raise ServerError(f"the gateway did not listen within {limit} s{self._last_words()}")
         if self._listens:
-            self._feel_pulse()
+            self._pulse.feel()
         return self._listens
 
-    def _feel_pulse(self) -> None:
-        """Ask now and then whether it still answers. Raises `ServerError` once it is given up."""
-        if time.monotonic() < self._next_pulse:
-            return
-        try:
-            self._ask("/livez")
-        except OSError:
-            self._missed += 1
-        else:
-            self._missed = 0
-        self._next_pulse = time.monotonic() + PULSE_EVERY_S
-        if self._missed >= MOST_MISSED:
-            raise ServerError("the gateway lives and does not answer any more")
+    def _new_pulse(self) -> Pulse:
+        host = reachable(self._launch.gateway.observe_host)
+        port = self._launch.ports.gateway.observe_port
+        return Pulse("the gateway", port, "/livez", host=host)
 
     def _ask(self, path: str) -> Reply:
         host = reachable(self._launch.gateway.observe_host)

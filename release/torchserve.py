@@ -10,6 +10,7 @@ from contextlib import suppress
 from release.child import end_gently, how_it_ended
 from release.first_answer import FirstAnswer
 from release.process import ProcessId, kill_torchserve, running, workers_of
+from release.pulse import Pulse
 from release.run_folder import RunFolder
 from release.state import Launch
 from release.tokens import read_keys, renew
@@ -41,6 +42,7 @@ class TorchServe:
         self._words_by: float | None = None  # when a worker that ended has said why
         self._log_began = self._console_began = 0
         self._next_renewal_try = 0.0
+        self._pulse = self._new_pulse()
 
     def start(self) -> None:
         """Run it, and ask it until it answers. Raises `OSError`."""
@@ -58,12 +60,14 @@ class TorchServe:
         self._seen, self._words_by = set(), None
         self._first = FirstAnswer(self._run, self._launch)
         self._first.start()
+        self._pulse = self._new_pulse()
 
     def look(self) -> bool:
         """Return whether it has answered a prediction. Raises `ServerError` once it never will."""
         self._check_frontend()
         self._renew_tokens()
         if self._first is None:
+            self._pulse.feel()
             return True
         self._check_workers()
         if fault := archive_fault(self._run.log, self._log_began):
@@ -90,6 +94,9 @@ class TorchServe:
         self._give_up()
         if self._frontend is not None:
             end_gently(self._frontend, GRACE_S)
+
+    def _new_pulse(self) -> Pulse:
+        return Pulse("TorchServe", self._launch.ports.rest_port, "/ping")
 
     def _give_up(self) -> None:
         if self._first is not None:

@@ -151,6 +151,16 @@ def test_a_gateway_that_hangs_is_started_again(mortal: tuple[Home, ServerStatus]
     assert infer(status(home), local_key(home)).status_code == 200
 
 
+def test_a_torchserve_that_hangs_is_started_again(mortal: tuple[Home, ServerStatus]) -> None:
+    home, before = mortal[0], status(mortal[0])
+    assert before.pids.frontend is not None
+    os.kill(before.pids.frontend, signal.SIGSTOP)
+    assert until(lambda: status(home).restarts.torchserve > before.restarts.torchserve, 40)
+    assert until(lambda: status(home).healthy, 60)
+    assert status(home).pids.frontend != before.pids.frontend
+    assert infer(status(home), local_key(home)).status_code == 200
+
+
 def test_both_killed_at_once_come_back(mortal: tuple[Home, ServerStatus]) -> None:
     home, before = mortal[0], status(mortal[0])
     kill(before.pids.frontend)
