@@ -25,6 +25,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "send_timeout_s": (0.1, 3_600),
     "keep_alive_s": (0.1, 3_600),
     "drain_s": (0.1, 3_600),
+    "stranger_records_per_s": (0.1, 100_000),
     "trace_share": (0, 1),
 }
 
@@ -57,6 +58,7 @@ class GatewayConfig:
     send_timeout_s: float = 30.0
     keep_alive_s: float = 60.0
     drain_s: float = 30.0
+    stranger_records_per_s: float = 20.0  # of requests without a valid key; the rest is counted
     tls_certificate: Path | None = None  # PEM, with its chain
     tls_key: Path | None = None
     tls_client_ca: Path | None = None  # callers must show a certificate of these (mTLS)

@@ -222,6 +222,9 @@ class AccessRecord(TypedDict):
     attempt: Annotated[int, Doc("1 if the first call answered, 2 after a retry")]
     gateway: Annotated[int, Doc("process id of the gateway")]
     code_version: Annotated[str, Doc("version of torchkeep")]
+    withheld_before: NotRequired[
+        Annotated[int, Doc("records of requests without a valid key withheld before it: too many")]
+    ]
     dropped_before: NotRequired[Annotated[int, Doc("records lost just before this one: disk full")]]
 
 

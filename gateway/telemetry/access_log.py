@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from gateway.finished import Finished
 from gateway.refusal import Code
+from gateway.telemetry.stranger_cap import StrangerCap
 from monitoring.request_log import RequestLog
 from torchkeep import __version__
 from torchkeep.schema import SCHEMA_VERSION, AccessRecord
@@ -63,11 +64,13 @@ class AccessLog:
     """Writes access records from one event loop, without ever holding it up for a disk's flush.
 
     A write into the page cache takes microseconds and is done at once. A log with `fsync` waits for
-    the disk, in a thread; what finishes meanwhile shares the next flush (group commit).
+    the disk, in a thread; what finishes meanwhile shares the next flush (group commit). Of callers
+    without a valid key it writes what `strangers` admits.
     """
 
-    def __init__(self, log: RequestLog, *, fsync: bool) -> None:
+    def __init__(self, log: RequestLog, *, strangers: StrangerCap, fsync: bool) -> None:
         self._log = log
+        self._strangers = strangers
         self._gateway = os.getpid()
         self._thread = ThreadPoolExecutor(1, "access-log") if fsync else None
         self._waiting: list[AccessRecord] = []
@@ -82,7 +85,15 @@ class AccessLog:
         is cancelled while waiting leaves a record all the same.
         """
         now = time.time_ns()
-        records = [access_record(request, now, self._gateway) for request in requests]
+        records = [
+            access_record(request, now, self._gateway)
+            for request in requests
+            if request.arrival.principal is not None or self._strangers.admits()
+        ]
+        if not records:
+            return
+        if self._strangers.withheld:
+            records[0]["withheld_before"] = self._strangers.told()
         if self._thread is None:
             self._log.write(records)
             return

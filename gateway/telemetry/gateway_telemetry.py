@@ -13,6 +13,7 @@ from gateway.refusal import Code
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.gpu_metrics import GpuMetrics
 from gateway.telemetry.metrics import Gauges, Metrics
+from gateway.telemetry.stranger_cap import StrangerCap
 from gateway.telemetry.tracing import Tracing
 from gateway.upstream import Upstream
 from monitoring.request_log import LogFullError, RequestLog
@@ -32,7 +33,9 @@ class GatewayTelemetry:
         Raises `SettingsError` if traces cannot be sent as the settings say.
         """
         self._tracing = Tracing(config.otlp_endpoint, share=config.trace_share)
-        self._log = AccessLog(log, fsync=fsync)
+        self._log = AccessLog(
+            log, strangers=StrangerCap(config.stranger_records_per_s), fsync=fsync
+        )
         self.metrics = Metrics(upstream.models, lambda: log.dropped)
         gpus = GpuMetrics.find()
         if gpus is not None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from gateway.finished import Finished
 from gateway.refusal import Code
 from gateway.telemetry.access_log import LONGEST_MESSAGE, LONGEST_NAME, AccessLog, access_record
+from gateway.telemetry.stranger_cap import BURST_S, StrangerCap
 from gateway.trace_context import TraceContext
 from monitoring.log_reader import Kind, ReadReport, read_records
 from monitoring.record_check import check_record
@@ -75,7 +76,7 @@ def test_the_record_says_what_became_of_the_request(tmp_path: Path) -> None:
         }
 
     with RequestLog(RequestLogConfig(), directory=tmp_path) as log:
-        asyncio.run(write(AccessLog(log, fsync=False)))
+        asyncio.run(write(AccessLog(log, strangers=StrangerCap(1e6), fsync=False)))
 
 
 def test_a_request_that_hardly_began_has_a_record_too(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_requests_that_end_together_are_one_write(
         log.write([access_record(answered(), 1, 2)])  # opens the segment
         monkeypatch.setattr("monitoring.segment.os.write", counted)
         requests = [answered(arrival(f"r{number}")) for number in range(16)]
-        asyncio.run(AccessLog(log, fsync=False).write(requests))
+        asyncio.run(AccessLog(log, strangers=StrangerCap(1e6), fsync=False).write(requests))
         monkeypatch.undo()
     assert len(writes) == 1
     assert ids(written(tmp_path))[1:] == [f"r{number}" for number in range(16)]
@@ -188,7 +189,7 @@ def test_a_flush_never_holds_up_the_loop_and_is_shared(
         await log.close()
 
     with RequestLog(RequestLogConfig(fsync=True), directory=tmp_path) as log:
-        asyncio.run(many(AccessLog(log, fsync=True)))
+        asyncio.run(many(AccessLog(log, strangers=StrangerCap(1e6), fsync=True)))
     assert disk.flushes == 2
     assert threading.current_thread().name not in disk.threads
     assert ids(written(tmp_path))[1:] == [f"r{number}" for number in range(50)]
@@ -218,7 +219,7 @@ def test_who_goes_away_during_the_flush_leaves_a_record(
         await log.close()  # waits for it
 
     with RequestLog(RequestLogConfig(fsync=True), directory=tmp_path) as log:
-        asyncio.run(cancelled(AccessLog(log, fsync=True)))
+        asyncio.run(cancelled(AccessLog(log, strangers=StrangerCap(1e6), fsync=True)))
     assert ids(written(tmp_path)) == ["first", "second", "third", "fourth"]
 
 
@@ -245,7 +246,7 @@ def test_a_full_disk_does_what_the_setting_says(
 
     config = RequestLogConfig(fsync=fsync, on_full=on_full)
     with RequestLog(config, directory=tmp_path) as log:
-        refusals = asyncio.run(fill(AccessLog(log, fsync=fsync)))
+        refusals = asyncio.run(fill(AccessLog(log, strangers=StrangerCap(1e6), fsync=fsync)))
         assert log.dropped == 6
     assert len(refusals) == (3 if on_full is OnFull.REFUSE else 0)
     assert all("No space left on device" in refusal for refusal in refusals)
@@ -271,7 +272,7 @@ def test_all_who_share_a_failed_flush_are_told(
     config = RequestLogConfig(fsync=True, on_full=OnFull.REFUSE)
     with RequestLog(config, directory=tmp_path) as log:
         monkeypatch.setattr("monitoring.segment.os.fdatasync", broken)
-        ends = asyncio.run(together(AccessLog(log, fsync=True)))
+        ends = asyncio.run(together(AccessLog(log, strangers=StrangerCap(1e6), fsync=True)))
         monkeypatch.undo()
     assert [type(end) for end in ends] == [LogFullError] * 5
     assert written(tmp_path) == []
@@ -298,8 +299,41 @@ def test_no_record_is_lost_or_doubled_in_shared_flushes(
         return answered(arrival(name))
 
     with RequestLog(RequestLogConfig(fsync=True), directory=directory) as log:
-        asyncio.run(all_of_them(AccessLog(log, fsync=True)))
+        asyncio.run(all_of_them(AccessLog(log, strangers=StrangerCap(1e6), fsync=True)))
     expected = [
         f"{name}.{number}" for name, pauses in enumerate(writers) for number in range(len(pauses))
     ]
     assert sorted(ids(written(directory))) == sorted(expected)
+
+
+def test_strangers_fill_no_log_and_what_is_withheld_is_told(tmp_path: Path) -> None:
+    strangers = [
+        refused(Code.UNAUTHENTICATED, arrival(request_id=f"s{n}", principal=None))
+        for n in range(1_000)
+    ]
+
+    async def flood(log: AccessLog) -> None:
+        for stranger in strangers:
+            await log.write([stranger])
+        await log.write([answered(arrival(request_id="anna"))])
+
+    with RequestLog(RequestLogConfig(), directory=tmp_path) as log:
+        asyncio.run(flood(AccessLog(log, strangers=StrangerCap(0.1), fsync=False)))
+    records = written(tmp_path)
+    admitted = round(0.1 * BURST_S)
+    assert ids(records) == [f"s{n}" for n in range(admitted)] + ["anna"]
+    assert records[-1]["withheld_before"] == 1_000 - admitted
+    assert not any("withheld_before" in record for record in records[:-1])
+
+
+def test_strangers_get_their_places_back_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("gateway.telemetry.stranger_cap.time.monotonic", lambda: now[0])
+    cap = StrangerCap(2.0)
+    assert sum(cap.admits() for _ in range(1_000)) == 2 * BURST_S
+    now[0] += 3
+    assert sum(cap.admits() for _ in range(1_000)) == 6
+    now[0] += 1e6
+    assert sum(cap.admits() for _ in range(1_000)) == 2 * BURST_S
+    assert cap.told() == 3_000 - 2 * 2 * BURST_S - 6
+    assert cap.told() == 0
