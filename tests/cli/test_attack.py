@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.in_process import run_here
 from tests.cli.project import Project
 
 HERE = "http://127.0.0.1:9"
@@ -34,7 +35,7 @@ HERE = "http://127.0.0.1:9"
     ],
 )
 def test_one_line_and_exit_code_2(tmp_path: Path, words: tuple[str, ...], told: str) -> None:
-    done = Project(tmp_path).run("attack", *words)
+    done = run_here(tmp_path, "attack", *words)
     assert done.returncode == 2, done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ")

@@ -13,6 +13,7 @@ import pytest
 
 from release.ports import GATEWAY_PORTS
 from release.server_config import PORTS
+from tests.cli.in_process import run_here
 from torchkeep import __version__
 from torchkeep.cli.main import VERBS, verb_name
 
@@ -57,7 +58,7 @@ def test_one_line_and_exit_code_2(tmp_path: Path, words: tuple[str, ...], told: 
         f"[{name}]\n" + "".join(f"{p} = 0\n" for p in ports) for name, ports in sections.items()
     ]
     (tmp_path / "torchkeep.toml").write_text("".join(free))
-    done = run(tmp_path, *words)
+    done = run_here(tmp_path, *words)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert (tmp_path / "torchkeep.toml").exists()
@@ -149,7 +150,7 @@ def test_the_version_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", [verb_name(verb) for verb in VERBS])
 def test_every_help_has_an_example(tmp_path: Path, verb: str) -> None:
-    done = run(tmp_path, verb, "--help", COLUMNS="100")
+    done = run_here(tmp_path, verb, "--help", COLUMNS="100")
     assert done.returncode == 0
     assert "Examples" in done.stdout
     assert f"torchkeep {verb}" in done.stdout.partition("Examples")[2]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.cli.in_process import run_here
 from torchkeep.data import CleanedIndex, Dataset
 
 
@@ -113,7 +114,7 @@ def test_a_scan_reports_writes_the_index_and_opens_the_way_to_training(
     ],
 )
 def test_one_line_and_exit_code_2(tmp_path: Path, words: tuple[str, ...], told: str) -> None:
-    done = scan_poison(tmp_path, *words)
+    done = run_here(tmp_path, "scan-poison", *words)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert told in done.stderr.strip().splitlines()[-1]

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.cli.in_process import Done, run_here
 from torchkeep.data import DataConfig, Dataset, ImageSet, archive_training_set, load_dataset, split
 from torchkeep.paths import Home
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "torchkeep.cli", "training-set", *words],
-        cwd=folder,
-        env=os.environ | {"TORCHKEEP_HOME": str(folder / "home")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def run(folder: Path, *words: str) -> Done:
+    return run_here(folder, "training-set", *words, TORCHKEEP_HOME=str(folder / "home"))
 
 
 def told(folder: Path, *words: str) -> dict[str, Any]:
