@@ -32,7 +32,7 @@ def run_here(folder: Path, *words: str, **variables: str) -> Done:
     out, err = io.StringIO(), io.StringIO()
     with (
         contextlib.chdir(folder),
-        patch.dict(os.environ, variables | {"COLUMNS": "200"}),
+        patch.dict(os.environ, {"COLUMNS": "200"} | variables),
         patch.object(sys, "argv", ["torchkeep", *words]),
         _signals_kept(),
         contextlib.redirect_stdout(out),
