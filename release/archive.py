@@ -4,6 +4,7 @@
     artifact.json           the artifact's files, unchanged
     model.safetensors
     screening.safetensors   if detectors are fitted
+    reference.safetensors   if there is a reference for monitoring
     entry.py                the same few lines in every archive
     model-config.yaml       workers and timeouts
 
@@ -21,7 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from torchkeep.artifact import MANIFEST as ARTIFACT
-from torchkeep.artifact import MODEL, SCREENING
+from torchkeep.artifact import MODEL, REFERENCE, SCREENING
 
 TS_MANIFEST = "MAR-INF/MANIFEST.json"
 ENTRY = "entry.py"
@@ -30,7 +31,7 @@ HANDLER = "entry:handle"
 CREATED = "01/01/1980 00:00:00"
 
 REQUIRED = frozenset({TS_MANIFEST, ARTIFACT, MODEL, ENTRY, MODEL_CONFIG})
-MEMBERS = REQUIRED | {SCREENING}
+MEMBERS = REQUIRED | {SCREENING, REFERENCE}
 MAX_ARCHIVE_BYTES = 2 * 1024**3
 """Below the sizes at which zip needs 64-bit fields, which few readers agree on."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -33,7 +34,8 @@ from release.archive import (
     write_archive,
 )
 from release.model_config import ModelConfig
-from torchkeep.artifact import MAX_MANIFEST_BYTES, MODEL, SCREENING, Manifest, ModelArtifact
+from torchkeep.artifact import FILES as ARTIFACT_FILES
+from torchkeep.artifact import MAX_MANIFEST_BYTES, Manifest, ModelArtifact
 from torchkeep.atomic_file import sha256_file
 from torchkeep.errors import ArtifactError
 
@@ -113,7 +115,7 @@ def _unpack(archive: Path, folder: Path) -> Members:
                 info.filename: _extract(opened_archive, info, folder / info.filename)
                 for info in opened_archive.infolist()
             }
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, struct.error) as error:
         raise ArtifactError(f"it is damaged: {error}") from error
 
 
@@ -131,7 +133,7 @@ def _check_members(infos: list[zipfile.ZipInfo], size: int) -> None:
             raise ArtifactError(f"{info.filename} is a symbolic link")
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise ArtifactError(f"{info.filename} is compressed, so its size cannot be trusted")
-        if info.filename not in (MODEL, SCREENING) and info.file_size > MAX_MANIFEST_BYTES:
+        if info.filename not in ARTIFACT_FILES and info.file_size > MAX_MANIFEST_BYTES:
             raise ArtifactError(f"{info.filename} has {info.file_size} bytes")
     claimed = sum(info.file_size for info in infos)
     if claimed > size:

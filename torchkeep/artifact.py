@@ -3,6 +3,7 @@
     artifact.json           what it is, where it came from, and the SHA-256 of the other files
     model.safetensors       weights of the classifier
     screening.safetensors   detector heads, calibration and projection (once detectors are fitted)
+    reference.safetensors   what it said of held-out images, for monitoring (with the detectors)
 
 The digest of an artifact is the SHA-256 of its manifest, which vouches for the rest.
 """
@@ -32,7 +33,8 @@ ARTIFACT_SCHEMA = 1
 MANIFEST = "artifact.json"
 MODEL = "model.safetensors"
 SCREENING = "screening.safetensors"
-FILES = frozenset({MODEL, SCREENING})
+REFERENCE = "reference.safetensors"
+FILES = frozenset({MODEL, SCREENING, REFERENCE})
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -56,6 +58,7 @@ class Manifest:
     metrics: Mapping[str, Any]
     screening: Mapping[str, Any] | None
     code_version: str = __version__
+    reference: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -70,7 +73,10 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, without the hashes of the files."""
-        return asdict(self) | {"classes": list(self.classes)}
+        raw = asdict(self) | {"classes": list(self.classes)}
+        if self.reference is None:  # so that an artifact without one is what it always was
+            del raw["reference"]
+        return raw
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Manifest:
@@ -88,6 +94,7 @@ class Manifest:
                 metrics=_typed(raw, "metrics", dict),
                 screening=raw["screening"] and _typed(raw, "screening", dict),
                 code_version=_typed(raw, "code_version", str),
+                reference=_typed(raw, "reference", dict) if "reference" in raw else None,
             )
         except (KeyError, TypeError, ValueError, SettingsError) as error:
             raise ArtifactError(f"the manifest does not fit its schema: {error!r}") from error
@@ -117,7 +124,7 @@ class ModelArtifact:
         content = _read_manifest(path)
         if len(content) > MAX_MANIFEST_BYTES:
             raise ArtifactError(f"{path / MANIFEST} is larger than {MAX_MANIFEST_BYTES} bytes")
-        hashes, manifest = _parse(path / MANIFEST, content)
+        hashes, manifest = parse_manifest(path / MANIFEST, content)
         artifact = cls(path, manifest, hashlib.sha256(content).hexdigest(), hashes)
         for name in hashes:
             artifact.read_file(name)
@@ -137,15 +144,16 @@ class ModelArtifact:
             raise ArtifactError(f"{path} {fault}", remedy="Name a folder that is not there yet.")
 
     @classmethod
-    def write(cls, path: Path, manifest: Manifest, files: Mapping[str, Tensors]) -> ModelArtifact:
+    def write(
+        cls, path: Path, manifest: Manifest, files: Mapping[str, Tensors | bytes]
+    ) -> ModelArtifact:
         """Write an artifact whole or not at all; an existing one at `path` is replaced.
 
-        Raises `ArtifactError` as `check_target` does.
+        Files are tensors to save, or bytes as they are. Raises `ArtifactError` as `check_target`
+        does.
         """
-        from safetensors.torch import save
-
         cls.check_target(path)
-        contents = {name: save(dict(tensors)) for name, tensors in files.items()}
+        contents = {name: _bytes_of(content) for name, content in files.items()}
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
         document = {"schema": ARTIFACT_SCHEMA, **manifest.to_json(), "files": hashes}
         contents[MANIFEST] = orjson.dumps(
@@ -157,9 +165,18 @@ class ModelArtifact:
         return cls.load(path)
 
     def with_screening(self, screening: Mapping[str, Any], tensors: Tensors) -> ModelArtifact:
-        """Write this artifact anew, in its place, with fitted and calibrated detectors."""
-        manifest = replace(self.manifest, screening=screening)
-        return self.write(self.path, manifest, {MODEL: self.tensors(MODEL), SCREENING: tensors})
+        """Write this artifact anew, in its place, with fitted and calibrated detectors.
+
+        A reference goes: it holds the scores of other detectors.
+        """
+        manifest = replace(self.manifest, screening=screening, reference=None)
+        return self.write(self.path, manifest, {MODEL: self.read_file(MODEL), SCREENING: tensors})
+
+    def with_reference(self, reference: Mapping[str, Any], content: bytes) -> ModelArtifact:
+        """Write this artifact anew, in its place, with what it said of held-out images."""
+        manifest = replace(self.manifest, reference=reference)
+        files = {name: self.read_file(name) for name in self.hashes}
+        return self.write(self.path, manifest, files | {REFERENCE: content})
 
     def read_file(self, name: str) -> bytes:
         """Return the bytes of one file. Raises `ArtifactError` if its hash does not match."""
@@ -186,6 +203,14 @@ class ModelArtifact:
             return load(self.read_file(name))
         except SafetensorError as error:
             raise ArtifactError(f"{self.path / name} is no safetensors file: {error}") from error
+
+
+def _bytes_of(content: Tensors | bytes) -> bytes:
+    if isinstance(content, bytes):
+        return content
+    from safetensors.torch import save
+
+    return save(dict(content))
 
 
 def _read(path: Path, expected: str) -> bytes:
@@ -228,7 +253,11 @@ def _target_fault(target: Path) -> str | None:
     return f"holds files, but no {MANIFEST}" if entries and MANIFEST not in entries else None
 
 
-def _parse(path: Path, content: bytes) -> tuple[dict[str, str], Manifest]:
+def parse_manifest(path: Path, content: bytes) -> tuple[dict[str, str], Manifest]:
+    """Return the SHA-256 of each file and the manifest that `content` is; `path` is for messages.
+
+    Raises `ArtifactError` that says what is wrong with it.
+    """
     try:
         raw = orjson.loads(content)
     except orjson.JSONDecodeError as error:
@@ -241,4 +270,7 @@ def _parse(path: Path, content: bytes) -> tuple[dict[str, str], Manifest]:
     files = raw.get("files")
     if not isinstance(files, dict) or MODEL not in files or not files.keys() <= FILES:
         raise ArtifactError(f"{path} must name {MODEL} and nothing beyond {sorted(FILES)}")
-    return {name: str(digest) for name, digest in files.items()}, Manifest.from_json(raw)
+    manifest = Manifest.from_json(raw)
+    if (REFERENCE in files) != (manifest.reference is not None):
+        raise ArtifactError(f"{path} must have both {REFERENCE} and an entry of it, or neither")
+    return {name: str(digest) for name, digest in files.items()}, manifest

@@ -20,7 +20,7 @@ from robustness.screened_model import load_screened_model
 from torchkeep import __version__
 from torchkeep.architectures import Classifier
 from torchkeep.architectures.foreign import trusting
-from torchkeep.artifact import MODEL, SCREENING, Manifest, ModelArtifact
+from torchkeep.artifact import MODEL, Manifest, ModelArtifact
 from torchkeep.atomic_file import sha256_file
 from torchkeep.data import Dataset, ImageSet, Splits
 from torchkeep.image_shape import ImageShape
@@ -31,6 +31,7 @@ from training.foreign_network import wrapped_network
 from training.foreign_outputs import Output
 from training.import_config import ImportConfig
 from training.record import count_targets, describe, summarise
+from training.reference import with_reference
 
 RECIPE = "imported"
 
@@ -115,7 +116,8 @@ def _screened(
     with tempfile.TemporaryDirectory(prefix="torchkeep-import-") as scratch:
         bare = ModelArtifact.write(Path(scratch) / "artifact", manifest, {MODEL: weights})
         fitted = fit_detectors(bare, splits, detectors, device, progress)
-        files = {name: fitted.tensors(name) for name in (MODEL, SCREENING)}
+        fitted = with_reference(fitted, splits, device, progress)
+        files = {name: fitted.read_file(name) for name in fitted.hashes}
         return ModelArtifact.write(path, fitted.manifest, files)
 
 

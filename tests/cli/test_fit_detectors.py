@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from monitoring.reference_file import load_reference
 from robustness.screened_model import load_screened_model
 from tests.cli.project import Project
 from torchkeep.artifact import ModelArtifact
@@ -23,6 +24,7 @@ def test_detectors_are_calibrated_in_the_dtype_that_is_asked_for(
     assert told["dtype"] == "bfloat16"
     assert told["fpr_upper_bound"] <= 0.01
     artifact = ModelArtifact.load(path)
+    assert told["reference_images"] == load_reference(path).images == told["images_b"]
     load_screened_model(artifact, "cpu", Dtype.BFLOAT16)
     with pytest.raises(ArtifactError, match="fit-detectors --dtype float32"):
         load_screened_model(artifact, "cpu", Dtype.FLOAT32)

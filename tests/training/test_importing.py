@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from monitoring.reference_file import load_reference
 from robustness.detection_metrics import auroc
 from robustness.fitting import DetectorConfig, fit_detectors, to_unit
 from robustness.screened_model import load_classifier, load_screened_model
@@ -134,6 +135,13 @@ def test_its_detectors_are_fitted_and_calibrated(imported: Imported, digits: Spl
     manifest = imported.artifact.manifest
     assert manifest.options["taps"] == ["conv1", "conv2"]
     assert model.classifier.activations(images[:1])[0].shape[1] == 2 * (8 + 16) + 32
+
+
+def test_it_has_a_reference_for_monitoring(imported: Imported, digits: Splits) -> None:
+    reference = load_reference(imported.artifact.path)
+    assert reference.artifact_digest == imported.artifact.digest
+    assert reference.images == len(digits.calibration_b)
+    assert (reference.predicted == reference.labels).mean() > 0.9
 
 
 def test_it_is_refused_where_its_class_is_not_trusted(imported: Imported) -> None:

@@ -40,7 +40,8 @@ def fit_detectors(
     """Fit detectors on clean and attacked training images and calibrate their threshold.
 
     The threshold is the lowest whose false-positive rate stays below the target with 95 %
-    confidence, on images that nothing else has seen.
+    confidence, on images that nothing else has seen. What the model says of these images is kept
+    in the artifact too, as the reference that monitoring holds the request log against.
 
     Examples:
         torchkeep fit-detectors .torchkeep/artifacts/mnist-1.0
@@ -70,11 +71,14 @@ def fit_detectors(
     with progress() as report:
         model = fitted(model, splits, config, torch_device(device), report)
     calibration = dict(model.manifest.screening or {})["calibration"]
+    images = dict(model.manifest.reference or {}).get("images", 0)
     if as_json:
-        print_json({"artifact": str(model.path), "digest": model.digest, **calibration})
+        said = {"artifact": str(model.path), "digest": model.digest, "reference_images": images}
+        print_json(said | calibration)
         return
     Console().print(
         f"threshold {calibration['threshold']:.3f}: {calibration['exceedances']} of "
         f"{calibration['images_b']} calibration images above it, so the false-positive rate is at "
         f"most {calibration['fpr_upper_bound']:.2%} ({calibration['confidence']:.0%} confidence)"
     )
+    Console().print(f"reference for monitoring: {images} held-out images")

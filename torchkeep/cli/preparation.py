@@ -88,8 +88,12 @@ def fitted(
     device: torch.device,
     report: Report,
 ) -> ModelArtifact:
-    """Fit and calibrate detectors, unless the artifact has them from this very configuration."""
+    """Fit and calibrate detectors, unless the artifact has them from this very configuration.
+
+    With them comes the reference for monitoring; where it alone is missing, it alone is made.
+    """
     from robustness.fitting import fit_detectors
+    from training.reference import has_reference, with_reference
 
     screening = artifact.manifest.screening
     if screening is not None:
@@ -97,5 +101,7 @@ def fitted(
         fitted_with = orjson.loads(orjson.dumps(usual)) | screening["fitted_with"]
         same_config = fitted_with == orjson.loads(orjson.dumps(asdict(config)))
         if same_config and screening["calibration"]["device_type"] == device.type:
-            return artifact
-    return fit_detectors(artifact, splits, config, device, report)
+            present = has_reference(artifact)
+            return artifact if present else with_reference(artifact, splits, device, report)
+    artifact = fit_detectors(artifact, splits, config, device, report)
+    return with_reference(artifact, splits, device, report)

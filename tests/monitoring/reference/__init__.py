@@ -1,0 +1,1 @@
+"""The reference and the windows that are held against it."""
