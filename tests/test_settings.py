@@ -20,6 +20,13 @@ class Colour(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    name: str
+    weight: float = 1.0
+    colour: Colour = Colour.RED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
     port: int = 80
     share: float = 0.5
@@ -27,6 +34,7 @@ class Example:
     colour: Colour = Colour.RED
     folder: Path | None = None
     names: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
@@ -50,6 +58,14 @@ def test_the_file_fills_and_variables_win(tmp_path: Path) -> None:
     assert found == Example(
         port=2, share=1.0, strict=True, colour=Colour.BLUE, folder=Path("a/b"), names=("x",)
     )
+
+
+def test_an_array_of_tables_fills_a_tuple_of_configs(tmp_path: Path) -> None:
+    text = (
+        '[[server.parts]]\nname = "a"\nweight = 2\n[[server.parts]]\nname = "b"\ncolour = "blue"\n'
+    )
+    expected = (Part(name="a", weight=2.0), Part(name="b", colour=Colour.BLUE))
+    assert load(tmp_path, text) == Example(parts=expected)
 
 
 def test_variables_of_every_type(tmp_path: Path) -> None:
@@ -76,6 +92,11 @@ def test_variables_of_every_type(tmp_path: Path) -> None:
         ("[server]\ncolour = 'green'", "Choose from: red, blue"),
         ("[server]\nport = 70000", "port 70000"),
         ("[server", "is not TOML"),
+        ("[server]\nnames = 3", r"\[server\] names in .* is 3. Give a list"),
+        ("[server]\nparts = [3]", r"\[server\] parts, number 1, in .* is 3. Give a table"),
+        ("[[server.parts]]\nweight = 1", "parts, number 1, in .* lacks 'name'"),
+        ("[[server.parts]]\nname = 1", "parts, number 1, name in .* is 1. Give a text"),
+        ("[[server.parts]]\nnam = 'a'", "unknown key in .*parts, number 1.*Did you mean 'name'"),
     ],
 )
 def test_a_wrong_file_names_the_fault(tmp_path: Path, text: str, message: str) -> None:
@@ -91,6 +112,7 @@ def test_a_wrong_file_names_the_fault(tmp_path: Path, text: str, message: str) -
         ("TORCHKEEP_SERVER_PORT", "x", "Give a whole number"),
         ("TORCHKEEP_SERVER_STRICT", "maybe", "Give true or false"),
         ("TORCHKEEP_SERVER_COLOUR", "", "Choose from: red, blue"),
+        ("TORCHKEEP_SERVER_PARTS", "a", "Give tables in torchkeep.toml"),
     ],
 )
 def test_a_wrong_variable_names_the_fault(

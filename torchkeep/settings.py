@@ -12,14 +12,26 @@ import os
 import tomllib
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from torchkeep.errors import SettingsError
 
-SECTIONS = ("data", "gateway", "limits", "models", "request_log", "screening", "server", "serving")
+SECTIONS = (
+    "alerts",
+    "data",
+    "gateway",
+    "limits",
+    "models",
+    "monitoring",
+    "request_log",
+    "screening",
+    "server",
+    "serving",
+    "slo",
+)
 """Every section there is; a config class that is not listed here cannot be loaded."""
 
 RESERVED_VARIABLES = frozenset(
@@ -78,10 +90,7 @@ class Settings:
         """
         hints = get_type_hints(config)
         known = [field.name for field in fields(config)]  # type: ignore[arg-type]
-        values: dict[str, Any] = {}
-        for key, value in self.tables.get(name, {}).items():
-            _known(key, known, f"key in [{name}] of {self.source}")
-            values[key] = _convert(value, hints[key], f"[{name}] {key} in {self.source}")
+        values = _values(self.tables.get(name, {}), config, f"[{name}]", self.source)
         for variable, text in self.variables.items():
             if not variable.startswith(_prefix(name)):
                 continue
@@ -90,6 +99,31 @@ class Settings:
                 _known(variable, [_prefix(name) + item.upper() for item in known], "variable")
             values[key] = _parse(text, hints[key], variable)
         return config(**values)
+
+
+def _values(table: Mapping[str, Any], config: Any, place: str, source: str) -> dict[str, Any]:
+    """Return what one table gives for the fields of a config dataclass."""
+    hints = get_type_hints(config)
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        _known(key, hints, f"key in {place} of {source}")
+        values[key] = _convert(value, hints[key], f"{place} {key} in {source}", source)
+    return values
+
+
+def _entry(table: Any, config: Any, place: str, source: str) -> Any:
+    """Return one entry of an array of tables, such as `[[alerts.rules]]`."""
+    if not isinstance(table, dict):
+        raise SettingsError(f"{place} in {source} is {table!r}", remedy="Give a table.")
+    values = _values(table, config, place, source)
+    required = [each.name for each in fields(config) if _is_required(each)]
+    if missing := [name for name in required if name not in values]:
+        raise SettingsError(f"{place} in {source} lacks {missing[0]!r}")
+    return config(**values)
+
+
+def _is_required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
 
 
 def _prefix(section: str) -> str:
@@ -142,9 +176,18 @@ def _parse(text: str, hint: Any, where: str) -> Any:
     return _convert(text, hint, where)
 
 
-def _convert(value: Any, hint: Any, where: str) -> Any:
+def _convert(value: Any, hint: Any, where: str, source: str = "") -> Any:
     kind = _without_none(hint)
-    if get_origin(kind) is tuple and isinstance(value, list):
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise SettingsError(f"{where} is {value!r}", remedy="Give a list.")
+        of = get_args(kind)[0]
+        if is_dataclass(of):
+            place = where.removesuffix(f" in {source}")
+            return tuple(
+                _entry(table, of, f"{place}, number {number},", source)
+                for number, table in enumerate(value, start=1)
+            )
         return tuple(value)
     if isinstance(kind, type) and issubclass(kind, Enum):
         try:
@@ -179,4 +222,6 @@ def _article(kind: type) -> str:
         str: "a text",
         Path: "a path",
     }
+    if is_dataclass(kind):
+        return f"tables in {CONFIG_FILE}"
     return words.get(kind, kind.__name__)

@@ -1,0 +1,1 @@
+"""Alert rules over named measures, and where they tell of it."""
