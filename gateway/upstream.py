@@ -42,10 +42,11 @@ class Upstream:
     default.
     """
 
-    grpc_address: str  # host:port, loopback
+    http_address: str  # host:port, loopback
     token_file: str  # TorchServe's key_file.json
     envelope_key: str  # a key file
     models: tuple[ServedVersion, ...]
+    max_response_bytes: int = 64 * MIB
 
     def write(self, path: Path) -> None:
         """Put the description into a file, whole. Raises `OSError`."""

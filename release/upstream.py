@@ -22,6 +22,7 @@ def upstream(
 ) -> Upstream:
     """Return where TorchServe will listen, what it will serve, and what it needs to be shown."""
     manifest, limits = vetted.manifest, settings.section("limits", LimitsConfig)
+    server = settings.section("server", ServerConfig)
     served = ServedVersion(
         name=manifest.name,
         version=manifest.version,
@@ -34,13 +35,14 @@ def upstream(
         max_items=limits.max_items,
         max_explain_items=limits.max_explain_items,
         max_forward_batch=limits.max_forward_batch,
-        max_bytes=min(limits.max_bytes, settings.section("server", ServerConfig).max_request_bytes),
+        max_bytes=min(limits.max_bytes, server.max_request_bytes),
     )
     return Upstream(
-        grpc_address=f"{LOOPBACK}:{plan.ports.grpc_port}",
+        http_address=f"{LOOPBACK}:{plan.ports.rest_port}",
         token_file=str(run.keys),
         envelope_key=str(envelope_key_file(home)),
         models=(served,),
+        max_response_bytes=server.max_response_bytes,
     )
 
 

@@ -1,60 +1,56 @@
-"""The way to TorchServe: one gRPC channel on loopback, envelopes there and back.
+"""The way to TorchServe: HTTP/1.1 on loopback, envelopes there and back.
 
 A worker that dies fails the call it held, TorchServe itself failing fails all; both are a
 `BackendError` that says whether trying again may help.
 
-No call is given a deadline or broken off: TorchServe 0.12 loses a worker when it sends an answer
-that nobody waits for any more (`GRPCJob.response`, "Stream was terminated by error"). Its own
-`response_timeout_s` bounds every call; questions expire by themselves meanwhile.
+How TorchServe 0.12 refuses, as seen: 400 InvalidKeyException for a token that is not the present
+one; 404 for a model it does not serve; 413, without a body, beyond `max_request_size`; 500 or 507
+"Worker died." for a worker that was killed, hung, or answered more than `max_response_size`; 503
+for a full queue and for a handler that raised. After each of them it closes the connection.
+
+No call is given a deadline or broken off, since it would be computed all the same. TorchServe's
+own `response_timeout_s` bounds every call; questions expire by themselves meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
-import grpc
 import orjson
-from grpc import aio
 
+from gateway.plane.connection import BrokenAnswerError, Reply
+from gateway.plane.connections import Connections
 from gateway.upstream import ServedVersion, Upstream
 from torchkeep import envelope
-from torchkeep.client.stubs import inference_pb2 as pb
 from torchkeep.errors import TorchkeepError
 from torchkeep.keys import read_key
 
-METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
-_OPTIONS = (
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.enable_retries", 0),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 250),
-    ("grpc.enable_http_proxy", 0),
+_HEAD = (
+    "POST /predictions/{name}/{version} HTTP/1.1\r\n"
+    "Host: {address}\r\n"
+    "Authorization: Bearer {token}\r\n"
+    f"Content-Type: {envelope.CONTENT_TYPE}\r\n"
+    "Content-Length: {size}\r\n\r\n"
 )
-_REFUSED_TOKEN = grpc.StatusCode.PERMISSION_DENIED
-_HOPELESS = frozenset(
-    {
-        grpc.StatusCode.NOT_FOUND,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.UNIMPLEMENTED,
-    }
-)
-_NOT_YET = frozenset({grpc.StatusCode.UNAVAILABLE, _REFUSED_TOKEN})
-"""TorchServe is not there, or listens already and has not written its new token yet."""
-_WORKER_DIED = "Worker died."
-"""How TorchServe says it, with a code that also stands for messages that are too large."""
+_REFUSED_TOKEN = "InvalidKeyException"  # noqa: S105
 
 
 class BackendError(TorchkeepError):
-    """A call that failed as a whole; `again` says whether another try may succeed."""
+    """A call that failed as a whole; `again` says whether another try may succeed.
 
-    def __init__(self, message: str, *, again: bool, code: grpc.StatusCode | None = None) -> None:
+    `unreachable`: TorchServe is not there, or listens already and has not written its new token
+    yet. `too_large`: the call is more than it takes.
+    """
+
+    def __init__(
+        self, message: str, *, again: bool, unreachable: bool = False, too_large: bool = False
+    ) -> None:
         self.again = again
-        self.unreachable = code in _NOT_YET
-        self.too_large = code is grpc.StatusCode.RESOURCE_EXHAUSTED and not again
+        self.unreachable = unreachable
+        self.too_large = too_large
         super().__init__(message)
 
 
@@ -65,23 +61,21 @@ class Backend:
         self._upstream = upstream
         self._key = read_key(Path(upstream.envelope_key))
         self._token = ""
-        self._channel = aio.insecure_channel(upstream.grpc_address, options=_OPTIONS)
-        self._predict = self._channel.unary_unary(
-            METHOD,
-            request_serializer=pb.PredictionsRequest.SerializeToString,
-            response_deserializer=pb.PredictionResponse.FromString,
-        )
+        self._connections = Connections(upstream.http_address, upstream.max_response_bytes)
 
     @property
     def connected(self) -> bool:
-        """Whether TorchServe listens, as far as is known; an idle channel is woken."""
-        state = self._channel.get_state(try_to_connect=True)
-        return state is grpc.ChannelConnectivity.READY
+        """Whether TorchServe listens, as far as `watch` knows."""
+        return self._connections.up.is_set()
+
+    async def watch(self) -> None:
+        """See whether TorchServe listens, and connect to it whenever it does; never returns."""
+        await self._connections.watch()
 
     async def until_connected(self, timeout_s: float) -> bool:
         """Wait until TorchServe listens, at most so long; return whether it does."""
         try:
-            await asyncio.wait_for(self._channel.channel_ready(), timeout_s)
+            await asyncio.wait_for(self._connections.up.wait(), timeout_s)
         except TimeoutError:
             return False
         return True
@@ -90,36 +84,39 @@ class Backend:
         self, served: ServedVersion, request: envelope.RequestEnvelope
     ) -> envelope.ResponseEnvelope:
         """Have an envelope answered. Raises `BackendError`."""
-        sent = pb.PredictionsRequest(
-            model_name=served.name,
-            model_version=served.version,
-            input={
-                "data": envelope.encode_request(request, self._key),
-                "content_type": envelope.CONTENT_TYPE.encode(),
-            },
-        )
+        sent = envelope.encode_request(request, self._key)
         try:
-            return self._read(await self._send(sent))
-        except aio.AioRpcError as error:
-            raise _failure(error) from error
+            reply = await self._send(served, sent)
+        except BrokenAnswerError as error:
+            raise BackendError(str(error), again=False) from error
+        except OSError as error:
+            said = f"TorchServe cannot be reached: {error}"
+            raise BackendError(said, again=True, unreachable=True) from error
+        if reply.status != HTTPStatus.OK:
+            raise _refusal(reply)
+        return self._read(reply.body)
 
-    async def _send(self, sent: pb.PredictionsRequest) -> bytes:
+    async def _send(self, served: ServedVersion, sent: bytes) -> Reply:
         """Send with the token we know; one that was renewed meanwhile is read again."""
         if not self._token:
             self._token = self._read_token()
-        try:
-            return await self._once(sent)
-        except aio.AioRpcError as error:
+        reply = await self._once(served, sent)
+        if _token_refused(reply):
             token = self._read_token()
-            if error.code() is not _REFUSED_TOKEN or token == self._token:
-                raise
-            self._token = token
-            return await self._once(sent)
+            if token != self._token:
+                self._token = token
+                return await self._once(served, sent)
+        return reply
 
-    async def _once(self, sent: pb.PredictionsRequest) -> bytes:
-        metadata = (("authorization", f"Bearer {self._token}"),)
-        reply = await self._predict(sent, metadata=metadata)
-        return bytes(reply.prediction)
+    async def _once(self, served: ServedVersion, sent: bytes) -> Reply:
+        head = _HEAD.format(
+            name=served.name,
+            version=served.version,
+            address=self._upstream.http_address,
+            token=self._token,
+            size=len(sent),
+        )
+        return await self._connections.ask((head.encode(), sent))
 
     def _read_token(self) -> str:
         try:
@@ -132,30 +129,42 @@ class Backend:
         try:
             answer = envelope.decode_response(body, self._key)
         except envelope.EnvelopeError as error:
-            raise BackendError(
-                _message(body) or f"the answer is none: {error}", again=False
-            ) from error
+            raise BackendError(f"the answer is none: {error}", again=False) from error
         if not answer.authentic:
             raise BackendError("the answer is not signed by our handler", again=False)
         return answer
 
     async def close(self) -> None:
-        """Close the channel."""
-        await self._channel.close(None)
+        """Close the connections."""
+        self._connections.close()
 
 
-def _failure(error: aio.AioRpcError) -> BackendError:
-    code, details = error.code(), error.details() or ""
+def _token_refused(reply: Reply) -> bool:
+    return reply.status == HTTPStatus.BAD_REQUEST and _told(reply).get("type") == _REFUSED_TOKEN
+
+
+def _refusal(reply: Reply) -> BackendError:
+    """Return what it means that a call was not answered."""
+    token_refused = _token_refused(reply)
     return BackendError(
-        f"{code.name}: {' '.join(details.split())[:200]}",
-        again=code not in _HOPELESS or details.startswith(_WORKER_DIED),
-        code=code,
+        f"HTTP {reply.status}: {_message(reply)}",
+        again=reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR or token_refused,
+        unreachable=token_refused,
+        too_large=reply.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     )
 
 
-def _message(body: bytes) -> str:
-    """Return what a refusal in JSON says; the handler writes one for an envelope it cannot open."""
+def _message(reply: Reply) -> str:
+    """Return what a refusal says: TorchServe's, or the handler's of an envelope it cannot open."""
+    told = _told(reply)
+    error = told.get("error")
+    message = (error if isinstance(error, dict) else told).get("message", "")
+    return " ".join(str(message).split())[:200]
+
+
+def _told(reply: Reply) -> dict[str, Any]:
     try:
-        return str(orjson.loads(body)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return ""
+        told = orjson.loads(reply.body)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}

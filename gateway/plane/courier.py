@@ -27,7 +27,7 @@ TOO_LARGE = "the item is larger than the model server takes"
 FAILED = "the model server failed on this request"
 RETRY_AFTER_S = 2.0
 PAUSE_S = 0.1
-"""Before another attempt: a channel may not know yet that nobody listens any more."""
+"""Before another attempt: it may not be known yet that nobody listens any more."""
 MOST_ATTEMPTS = 200
 
 End = tuple[Pending, Outcome | Refusal]

@@ -31,6 +31,11 @@ from torchkeep.schema import Operation
 
 logger = logging.getLogger(__name__)
 
+CANCEL_LEAD_S = 0.01
+"""How much before a deadline a cancellation is taken for it."""
+UNREADY_UNLOGGED_S = 5.0
+"""How long a request that could not be logged, and so not answered, shows in readiness."""
+
 LEAVING = "the gateway is shutting down; try again elsewhere"
 DOWN = "the model server is starting again; try again"
 LATE = "the deadline had passed before an answer was there"
@@ -47,6 +52,7 @@ class DataPlane:
         self.upstream = upstream
         self.config = config
         self.draining = False
+        self._unlogged_at = float("-inf")
         self.admission = Admission(
             most_items=config.max_queued_items, most_bytes=config.max_queued_mib * MIB
         )
@@ -60,7 +66,8 @@ class DataPlane:
         self._open: set[Pending] = set()
 
     def start(self) -> None:
-        """Begin to watch the models."""
+        """Begin to watch TorchServe and the models."""
+        self._spawn(self._backend.watch())
         for batcher in self._batchers.values():
             self._spawn(batcher.readiness.watch())
 
@@ -73,9 +80,10 @@ class DataPlane:
         return self._catalogue.versions(model)
 
     def ready(self) -> bool:
-        """Whether the default version of every model answers, and the gateway takes new work."""
+        """Whether every model's default version answers, and the gateway takes and logs new work."""
         defaults = {served.name: served for served in reversed(self.upstream.models)}
-        return not self.draining and all(map(self.version_ready, defaults.values()))
+        logs = time.monotonic() - self._unlogged_at > UNREADY_UNLOGGED_S
+        return not self.draining and logs and all(map(self.version_ready, defaults.values()))
 
     def version_ready(self, served: ServedVersion) -> bool:
         """Whether a version answers."""
@@ -117,7 +125,10 @@ class DataPlane:
         try:
             return await pending.answer
         except asyncio.CancelledError:
-            await self._close([(pending, Refusal(Code.CANCELLED, GONE))])
+            # gRPC cancels at the deadline, too, and may do so before our timer
+            late = time.monotonic() >= question.deadline - CANCEL_LEAD_S
+            end = Refusal(Code.EXPIRED, LATE) if late else Refusal(Code.CANCELLED, GONE)
+            await self._close([(pending, end)])
             raise
         finally:
             timer.cancel()
@@ -217,8 +228,9 @@ class DataPlane:
             return True
         try:
             await self._telemetry.finished(requests)
-        except LogFullError:
-            return False  # the log has said so, and not once for each request
+        except LogFullError:  # the log has said so, and not once for each request
+            self._unlogged_at = time.monotonic()
+            return False
         except Exception:
             logger.exception("%d requests could not be recorded", len(requests))
             return False

@@ -255,7 +255,7 @@ def test_the_gateway_is_told_what_stands_behind_it(
     home: Home, running: ServerStatus, toy_artifact: ModelArtifact
 ) -> None:
     told = Upstream.read(RunFolder(home.run).upstream)
-    assert f"grpc://{told.grpc_address}" == running.torchserve_grpc
+    assert f"http://{told.http_address}" == running.torchserve_rest
     assert Path(told.envelope_key) == envelope_key_file(home)
     assert Path(told.token_file) == RunFolder(home.run).keys
     (served,) = told.models

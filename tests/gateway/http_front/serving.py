@@ -85,7 +85,7 @@ class Plane:
 
     def __post_init__(self) -> None:
         self.upstream = Upstream(
-            grpc_address="127.0.0.1:1", token_file="", envelope_key="", models=self.models
+            http_address="127.0.0.1:1", token_file="", envelope_key="", models=self.models
         )
 
     def find(self, model: str, version: str = "") -> ServedVersion:

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from gateway.config import GatewayConfig
 from gateway.outcome import Outcome
 from gateway.plane.backend import Backend
@@ -65,4 +67,5 @@ async def house(bench: Bench, folder: Path, **settings: Any) -> AsyncIterator[Ho
 
 
 def run(scene: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(scene, 60))
+    """Play a scene on the gateway's event loop."""
+    uvloop.run(asyncio.wait_for(scene, 60))

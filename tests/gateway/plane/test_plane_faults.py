@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -16,6 +15,13 @@ from gateway.outcome import Outcome
 from gateway.plane.backend import BackendError
 from gateway.refusal import Code, Refusal
 from monitoring.request_log import LogFullError
+from tests.gateway.plane.handler_server import (
+    RESET,
+    STALE_TOKEN,
+    WORKER_HUNG,
+    WORKER_KILLED,
+    Refused,
+)
 from tests.gateway.plane.house import PATIENCE_S, house, run
 from tests.gateway.plane.questions import question
 from tests.handlers.conftest import Bench
@@ -24,24 +30,18 @@ from torchkeep.schema import Operation
 Images = NDArray[np.uint8]
 
 
-WORKER_DIED = [grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED]
-"""How TorchServe says it."""
-NOT_THERE = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED]
-"""Of TorchServe that is not there, and of one that has not written its token yet."""
-
-
-@pytest.mark.parametrize("code", WORKER_DIED)
+@pytest.mark.parametrize("failure", [WORKER_KILLED, WORKER_HUNG])
 def test_a_call_that_a_worker_took_to_its_grave_is_tried_once_more(
-    bench: Bench, images: Images, tmp_path: Path, code: grpc.StatusCode
+    bench: Bench, images: Images, tmp_path: Path, failure: Refused
 ) -> None:
     async def scene() -> None:
         async with house(bench, tmp_path) as it:
-            it.server.failures = [code]
+            it.server.failures = [failure]
             outcome = await it.plane.infer(question(payload=images))
             assert outcome.code is Code.OK
             assert it.told.requests[0].attempt == 2
             assert {record["attempt"] for record in bench.records()} == {2}
-            it.server.failures = [code, code]
+            it.server.failures = [failure, failure]
             refusal = await it.ask(question(payload=images))
             assert isinstance(refusal, Refusal)
             assert (refusal.code, refusal.retry_after_s) == (Code.UNAVAILABLE, 2.0)
@@ -50,15 +50,15 @@ def test_a_call_that_a_worker_took_to_its_grave_is_tried_once_more(
     run(scene())
 
 
-@pytest.mark.parametrize("code", NOT_THERE)
+@pytest.mark.parametrize("failure", [RESET, STALE_TOKEN])
 def test_where_nobody_listens_it_is_tried_until_somebody_does(
-    bench: Bench, images: Images, tmp_path: Path, code: grpc.StatusCode
+    bench: Bench, images: Images, tmp_path: Path, failure: Refused
 ) -> None:
     async def scene() -> None:
         async with house(bench, tmp_path) as it:
-            it.server.failures = [code] * 4
+            it.server.failures = [failure] * 4
             assert (await it.plane.infer(question(payload=images))).code is Code.OK
-            it.server.failures = [code] * 1000
+            it.server.failures = [failure] * 1000
             late = await it.ask(question(payload=images, timeout_s=0.5))
             assert isinstance(late, Refusal)
             assert late.code is Code.EXPIRED
@@ -79,7 +79,7 @@ def test_who_kills_a_worker_takes_no_neighbour_along(
             await asyncio.sleep(0)
             clean = asyncio.create_task(it.ask(question(payload=images[:1], client="ben")))
             await it.until(lambda: it.plane.waiting == 2)
-            it.server.failures = [None, grpc.StatusCode.INTERNAL, grpc.StatusCode.INTERNAL]
+            it.server.failures = [None, WORKER_KILLED, WORKER_KILLED]
             it.server.gate.set()
             assert isinstance(await first, Outcome)
             assert isinstance(await poison, Refusal)
@@ -102,7 +102,7 @@ def test_a_question_in_two_places_of_a_failed_call_is_closed_once(
             await asyncio.sleep(0)
             small = asyncio.create_task(it.ask(question(payload=images[:1], client="ben")))
             await it.until(lambda: it.plane.waiting == 5_001)
-            it.server.failures = [None, *[grpc.StatusCode.INTERNAL] * 3]
+            it.server.failures = [None, *[WORKER_KILLED] * 3]
             it.server.gate.set()
             await asyncio.gather(first, big, small)
             await it.until(lambda: it.plane.calls == 0)
@@ -250,6 +250,26 @@ def test_a_caller_that_goes_away_leaves_one_record_and_no_work(
     run(scene())
 
 
+def test_a_cancellation_at_the_deadline_is_told_as_what_it_is(
+    bench: Bench, images: Images, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        async with house(bench, tmp_path) as it:
+            it.server.gate.clear()
+            asked = question(payload=images, timeout_s=0.3, request_id="late")
+            late = asyncio.create_task(it.ask(asked))
+            await it.until(lambda: it.server.calls == [4])
+            while time.monotonic() < asked.deadline - 0.005:
+                time.sleep(0.001)  # the loop stands still: our own timer cannot fire
+            late.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await late
+            assert it.answers() == [("late", "EXPIRED")]
+            it.server.gate.set()
+
+    run(scene())
+
+
 def test_a_full_queue_refuses_with_a_time_to_come_back(
     bench: Bench, images: Images, tmp_path: Path
 ) -> None:
@@ -311,6 +331,8 @@ def test_without_a_record_there_is_no_answer(bench: Bench, images: Images, tmp_p
             unknown = await it.ask(question(payload=images, model="nobody"))
             assert isinstance(unknown, Refusal)
             assert unknown.code is Code.UNAVAILABLE
+            assert not it.plane.ready()
+            await it.until(it.plane.ready)  # a little later it is tried again
 
     run(scene())
 

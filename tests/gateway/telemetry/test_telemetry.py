@@ -23,7 +23,7 @@ from tests.gateway.telemetry.test_tracing import SAMPLED, TRACE
 from torchkeep.errors import SettingsError
 
 UPSTREAM = Upstream(
-    grpc_address="127.0.0.1:1",
+    http_address="127.0.0.1:1",
     token_file="none",  # noqa: S106 - a path
     envelope_key="none",
     models=(DIGITS,),
