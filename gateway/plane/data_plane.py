@@ -80,7 +80,7 @@ class DataPlane:
         return self._catalogue.versions(model)
 
     def ready(self) -> bool:
-        """Whether every model's default version answers, and the gateway takes and logs new work."""
+        """Whether each default version answers, and the gateway takes new work and can log it."""
         defaults = {served.name: served for served in reversed(self.upstream.models)}
         logs = time.monotonic() - self._unlogged_at > UNREADY_UNLOGGED_S
         return not self.draining and logs and all(map(self.version_ready, defaults.values()))
