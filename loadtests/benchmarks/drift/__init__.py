@@ -1,0 +1,1 @@
+"""The parts of `loadtests.benchmarks.monitoring`: distances beside Evidently and NannyML."""

@@ -1,0 +1,1 @@
+"""NannyML, as it comes."""

@@ -1,0 +1,1 @@
+"""Tests of the distances between a window and its reference."""
