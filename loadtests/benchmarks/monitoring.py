@@ -1,10 +1,11 @@
-"""Monitoring beside its peers: distances of 100 features x 1,000,000 rows, values against SciPy's.
+"""Monitoring beside its peers: distances of 100 features x 1,000,000 rows, and the log store.
 
-    python -m loadtests.benchmarks.monitoring [--rows N] [--features F] [--json]
+    python -m loadtests.benchmarks.monitoring [--rows N] [--features F] [--records N] [--json]
 
 Torchkeep, Evidently and NannyML take turns, each in a process of its own, all on the same cores and
 the same Parquet files. Peers are installed in environments of their own below `.torchkeep/peers`;
-one that cannot be is left out, and told.
+one that cannot be is left out, and told. What the alarm and the tests of drift find needs an
+artifact: see `loadtests.benchmarks.sequential` and `loadtests.benchmarks.drift_power`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from loadtests.benchmarks import log_store
 from loadtests.benchmarks.drift import distances
 from loadtests.benchmarks.drift.contestants import PEERS
 from loadtests.benchmarks.part import Part
@@ -35,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cores = sorted(os.sched_getaffinity(0))[: chosen.cores]
     os.sched_setaffinity(0, cores)  # whoever is measured inherits it
     parts: list[Part] = [distances.measure(_options(chosen, len(cores)))]
+    if chosen.records:
+        parts.append(log_store.measure(chosen.records, chosen.records))
     if chosen.json:
         document = {"machine": machine(), "parts": [part.to_json() for part in parts]}
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
@@ -55,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--evidently-features", type=int, default=4, help="scaled to all (default 4)")
     add("--whole", action="store_true", help="let Evidently compare all features, too (minutes)")
     add("--checked", type=int, default=10, help="features compared with SciPy (default 10)")
+    add("--records", type=int, default=1_000_000, help="of each kind, for the log store; 0: none")
     add("--environment", nargs="*", default=[], metavar="NAME=VALUE", help="set for everyone")
     add("--pip-arguments", default="", help="for the peers' environments, such as an index")
     add("--json", action="store_true", help="print one JSON object")

@@ -24,12 +24,14 @@ from torchkeep.errors import ServerError, UserError
 def test_a_small_run_without_peers() -> None:
     command = [sys.executable, "-m", "loadtests.benchmarks.monitoring", "--peers", "--json"]
     sizes = ["--rows", "5000", "--features", "6", "--rounds", "1", "--checked", "4"]
+    sizes += ["--records", "2000"]
     ran = subprocess.run(
         [*command, *sizes], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert ran.returncode == 0, ran.stderr
     document = json.loads(ran.stdout)
-    (part,) = document["parts"]
+    part, store = document["parts"]
+    assert [one["records"] for one in store["compactions"]] == [2000, 2000]
     (speed,) = part["speeds"]
     assert (speed["name"], speed["features"], len(speed["rounds"])) == (TORCHKEEP, 6, 1)
     assert 20 < speed["peak_mib"] < 1024
