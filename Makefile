@@ -19,10 +19,10 @@ CPU_HINT = No NVIDIA GPU is seen here: the CPU build of torch is a tenth of the 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up down dev browser test test-training test-clients test-long bench-serve lint types format constraints clean
+.PHONY: help up down dev browser test test-training test-clients test-long bench-serve bench-monitoring lint types format constraints clean
 
 help: ## List the tasks
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 up: $(VENV)/.installed ## Install, train and serve the screened model
 	@$(BIN)/torchkeep up
@@ -49,6 +49,9 @@ test-training: $(VENV)/.installed-dev ## Run the tests of training alone: recipe
 
 bench-serve: $(VENV)/.installed ## Measure serving beside TorchServe, LitServe and MLServer (needs h2load)
 	@$(BIN)/python -m loadtests.benchmarks.serve --pip-arguments="$(TORCH_PIP_ARGS)" $(BENCH_ARGS)
+
+bench-monitoring: $(VENV)/.installed-dev ## Measure the log store and drift beside Evidently and NannyML
+	@$(BIN)/python -m loadtests.benchmarks.monitoring $(BENCH_ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style and formatting
 	@$(BIN)/ruff check .

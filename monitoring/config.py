@@ -28,6 +28,8 @@ class MonitoringConfig:
     """Items that pass on average before the alarm over the stream rises without a cause."""
     novelty_level: float = 0.01
     """Share of usual items that count as novel."""
+    own_clients: tuple[str, ...] = ()
+    """Pseudonyms of other machines that send simulations; this machine's own is known."""
     most_items: int = 200_000
     """Of more items than these, drift, novelty and accuracy look at the latest."""
 

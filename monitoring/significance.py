@@ -68,8 +68,10 @@ def _rare_as_one(table: NDArray[np.float64]) -> NDArray[np.float64]:
     columns = table[:, table.sum(axis=0) > 0]
     columns = columns[:, np.argsort(columns.sum(axis=0), kind="stable")]
     smaller = columns.sum(axis=1).min() / columns.sum()
-    running = np.cumsum(columns.sum(axis=0)) * smaller
-    if running[0] >= LEAST_EXPECTED or columns.shape[1] <= 2:
+    expected = columns.sum(axis=0) * smaller
+    if expected[0] >= LEAST_EXPECTED or columns.shape[1] <= 2:
         return columns
-    joined = min(int((running < LEAST_EXPECTED).sum()) + 1, columns.shape[1] - 1)
+    rare = int((expected < LEAST_EXPECTED).sum())  # together they may still be too rare
+    enough = int((np.cumsum(expected) < LEAST_EXPECTED).sum()) + 1
+    joined = min(max(rare, enough), columns.shape[1] - 1)
     return np.column_stack([columns[:, :joined].sum(axis=1), columns[:, joined:]])

@@ -5,6 +5,7 @@ TorchkeepError            exit code 1: a fault of ours
 │   ├── SettingsError     torchkeep.toml, a TORCHKEEP_* variable, or an option
 │   ├── DataError         a data file: which, what is wrong, what was expected
 │   ├── ArtifactError     a model artifact or archive that may not be used
+│   │   └── NoReferenceError   one that monitoring cannot use (monitoring/reference_file.py)
 │   ├── TrainingError     a training that must not go on: exit code 3 from every process
 │   ├── TrainingPausedError   time is up, the training can go on: exit code 4
 │   ├── EvaluationPausedError   time is up, the evaluation can go on: exit code 4

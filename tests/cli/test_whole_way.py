@@ -88,6 +88,13 @@ def test_the_report_is_measured_through_the_server(project: Project, up: dict[st
     assert over_rest == report
 
 
+def test_monitoring_finds_out_what_is_simulated(project: Project, up: dict[str, Any]) -> None:
+    for shift, detected in (("brightness", True), ("none", False)):
+        told = project.json("monitor", "--simulate", shift)
+        assert told["artifact_digest"] == up["artifact_digest"]
+        assert told["simulated"]["detected"] is detected
+
+
 def test_predict_and_log_find_each_other(project: Project, up: dict[str, Any]) -> None:
     image = project.folder / "image.npy"
     np.save(image, np.zeros((1, 8, 8), np.uint8))

@@ -16,10 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from monitoring.log_reader import find
+from monitoring.scope import DEMONSTRATION
 from release.asking import local_door
 from robustness.screened_model import load_classifier
 from torchkeep.client import Client
 from torchkeep.errors import TorchkeepError
+from torchkeep.ids import new_id
 from torchkeep.paths import Home
 from torchkeep.threat_model import Norm
 from training.evaluation import recorded_attack
@@ -113,11 +115,11 @@ def demonstrate(home: Home, server: ServerStatus, pair: Pair) -> list[Shown]:
 
 
 def _shown(home: Home, server: ServerStatus, pair: Pair) -> Iterator[Shown]:
-    door = local_door(home, server)
+    door, run = local_door(home, server), f"{DEMONSTRATION}{new_id()}"
     for over, url in (("REST", door.rest), ("gRPC", door.grpc)):
         with Client(url, model=server.model, token=door.token) as client:
             for image, pixels in (("clean", pair.clean), ("attacked", pair.twin)):
-                result = client.predict(_encode(pixels))
+                result = client.predict(_encode(pixels), correlation_id=run)
                 records = find(Path(server.request_log), result.request_id)
                 if not records:
                     raise TorchkeepError(f"request {result.request_id} left no record")

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from torchkeep import __version__
+from torchkeep.cli.alerts import alerts
 from torchkeep.cli.attack import attack
 from torchkeep.cli.certify import certify
 from torchkeep.cli.compare_reports import compare_reports
@@ -18,11 +19,15 @@ from torchkeep.cli.evaluate import evaluate
 from torchkeep.cli.fit_detectors import fit_detectors
 from torchkeep.cli.import_ import import_
 from torchkeep.cli.key import key
+from torchkeep.cli.labels import labels
 from torchkeep.cli.learning_curve import learning_curve
 from torchkeep.cli.log import log
+from torchkeep.cli.logs import logs
+from torchkeep.cli.monitor import monitor
 from torchkeep.cli.package import package
 from torchkeep.cli.playground import playground
 from torchkeep.cli.predict import predict
+from torchkeep.cli.report import report
 from torchkeep.cli.scan_poison import scan_poison
 from torchkeep.cli.screen_report import screen_report
 from torchkeep.cli.status import status
@@ -39,6 +44,8 @@ VERBS: tuple[Callable[..., Any], ...] = (
     predict,
     log,
     screen_report,
+    monitor,
+    report,
     data,
     scan_poison,
     train,
@@ -55,7 +62,7 @@ VERBS: tuple[Callable[..., Any], ...] = (
     token,
 )
 
-GROUPS: tuple[typer.Typer, ...] = (key,)
+GROUPS: tuple[typer.Typer, ...] = (alerts, key, labels, logs)
 """Verbs that have verbs of their own."""
 
 

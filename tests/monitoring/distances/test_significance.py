@@ -29,6 +29,12 @@ def test_rare_classes_are_counted_as_one() -> None:
     assert chi_square(one, other) == pytest.approx(merged)
 
 
+def test_every_rare_class_is_counted_in() -> None:
+    one, other = np.array([200, 200, 200, 200, 5000]), np.array([0, 0, 5, 1, 52])
+    merged = stats.chi2_contingency([[800, 5000], [6, 52]], correction=False)
+    assert chi_square(one, other) == pytest.approx((merged.statistic, merged.pvalue))
+
+
 def test_two_rare_classes_are_fishers() -> None:
     found = chi_square(np.array([10, 2]), np.array([1, 4]))
     assert found.p_value == pytest.approx(stats.fisher_exact([[10, 2], [1, 4]]).pvalue)
@@ -61,6 +67,7 @@ def test_any_counts_have_a_p_value_and_order_does_not_matter(
         assert 0 <= found.p_value <= 1
         assert found.statistic >= 0
     assert chi_square(other, one) == pytest.approx(found, nan_ok=True)
+    assert chi_square(one, other) == pytest.approx(found, rel=0, abs=0, nan_ok=True)
 
 
 def test_false_alarms_with_rare_classes() -> None:

@@ -1,0 +1,1 @@
+"""One look at a model as one static HTML page, a file for each part of it."""

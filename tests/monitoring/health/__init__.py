@@ -1,0 +1,1 @@
+"""The look at everything, what it says, and its page."""

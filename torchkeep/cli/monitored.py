@@ -1,0 +1,234 @@
+"""What is monitored: the artifact, its log, and everything that the settings say of how to look."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from monitoring.config import MonitoringConfig
+from monitoring.examination import Keeping, Methods, Source, Subject, examine
+from monitoring.health import Health, Missing, Span
+from monitoring.quarantine_history import QuarantineHistory
+from monitoring.scope import Scope, narrow
+from monitoring.store import LogStore
+from torchkeep.artifact import ModelArtifact
+from torchkeep.errors import ArtifactError, UserError
+from torchkeep.paths import Home
+from torchkeep.settings import Settings
+
+if TYPE_CHECKING:
+    from monitoring.labels import LabelStore
+    from monitoring.reference import Reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a model's log and labels lie, and how to look at them."""
+
+    home: Home
+    artifact: ModelArtifact
+    reference: Reference | Missing
+    config: MonitoringConfig
+    methods: Methods
+    log_directory: Path | None = None
+    """In place of that of the settings."""
+
+    @classmethod
+    def find(cls, folder: Path | None, version: str | None, home: Home | None = None) -> Place:
+        """Return the place of an artifact, by default of what runs here.
+
+        Raises `ArtifactError` if there is none, `SettingsError` for settings that make no sense.
+        """
+        home = home or Home.default()
+        settings = Settings.load()
+        artifact = ModelArtifact.load(folder) if folder else _artifact_here(home, version)
+        if version and artifact.manifest.version != version:
+            raise ArtifactError(
+                f"{artifact.path} is version {artifact.manifest.version}, not {version}",
+                remedy="Name the folder of that version with --artifact.",
+            )
+        config = settings.section("monitoring", MonitoringConfig)
+        return cls(
+            home=home,
+            artifact=artifact,
+            reference=_reference(artifact.path),
+            config=config,
+            methods=_methods(settings, config),
+        )
+
+    @property
+    def store(self) -> LogStore:
+        """The log store, live segments read along."""
+        return LogStore.from_settings(self.home, log_directory=self.log_directory)
+
+    @property
+    def state(self) -> Path:
+        """The folder of what goes on from one look to the next; made if need be."""
+        folder = self.config.state(self.home)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    @property
+    def subject(self) -> Subject:
+        """The model, as monitoring looks at it."""
+        manifest = self.artifact.manifest
+        return Subject(
+            model=manifest.name,
+            version=manifest.version,
+            artifact_digest=self.artifact.digest,
+            classes=manifest.classes,
+            feature_names=_feature_names(self.reference, manifest.input.chw[0]),
+            reference=self.reference,
+            train_records=tuple(_train_records(self.home, self.artifact)),
+            calibration=(manifest.screening or {}).get("calibration"),
+        )
+
+    def look(self, span: Span, keeping: Keeping) -> Health:
+        """Look once, at the log as it is now."""
+        now_ns = time.time_ns()
+        ours = (*own_clients(self.home), *self.config.own_clients)
+        scope = Scope(correlation_id=span.correlation_id or None, own_clients=ours)
+        store = self.store
+        totals = _quarantined(store)
+        history = QuarantineHistory(self.config.state(self.home) / "quarantined.json")
+        quarantined = history.since(span.start_ns, totals)
+        if keeping.state is not None:
+            history.keep(totals, now_ns=now_ns)
+        with store.connect() as connection:
+            outside = narrow(connection, scope)
+            source = Source(
+                connection=connection,
+                labels=_labels(self.home),
+                own_traffic=0 if span.correlation_id else outside,
+                quarantined=quarantined,
+            )
+            return examine(source, self.subject, span, self.methods, keeping, now_ns=now_ns)
+
+
+def own_clients(home: Home) -> tuple[str, ...]:
+    """Return the pseudonym of this machine's own key, if it has one and the means to know it."""
+    from gateway.identity.local_key import local_key
+    from torchkeep.keys import KeyFileError, client_pseudonym, pseudonym_key_file, read_key
+
+    try:
+        text = local_key(home)
+        return (client_pseudonym(read_key(pseudonym_key_file(home)), text.split("_")[1]),)
+    except (KeyFileError, UserError):
+        return ()
+
+
+def take_closed_segments(place: Place) -> None:
+    """Compact the log; one that another process compacts right now is read as it is."""
+    try:
+        place.store.compact(keep_segments=place.config.keep_segments)
+    except UserError as error:
+        Console(stderr=True).print(f"not compacted: {error}", markup=False, soft_wrap=True)
+
+
+def require_items(health: Health) -> None:
+    """Raise `UserError` if there was nothing to look at."""
+    from monitoring.traffic import TrafficReport
+
+    requests = health.traffic.requests if isinstance(health.traffic, TrafficReport) else 0
+    if not health.log.items and not requests:
+        own = (
+            f"; {health.log.own_traffic} of our own are left out" if health.log.own_traffic else ""
+        )
+        raise UserError(
+            f"no records of {health.model} in that span{own}",
+            remedy="Ask for a longer one with --since, or see `torchkeep log`.",
+        )
+
+
+def _artifact_here(home: Home, version: str | None) -> ModelArtifact:
+    """The artifact of what runs here, else of what ran, else the only one there is."""
+    from release.status import status
+    from torchkeep.cli.preparation import artifact_path
+
+    server = status(home)
+    if server.model:
+        served = version is None or version == server.version
+        artifact = ModelArtifact.load(artifact_path(server.model, version or server.version))
+        if served and artifact.digest != server.artifact_digest:
+            raise ArtifactError(
+                f"{artifact.path} is not what is being served",
+                remedy="Name the folder that is with --artifact.",
+            )
+        return artifact
+    folders = sorted(path.parent for path in home.artifacts.glob("*/artifact.json"))
+    fitting = [path for path in folders if version is None or path.name.endswith(f"-{version}")]
+    if len(fitting) == 1:
+        return ModelArtifact.load(fitting[0])
+    what = f"{len(fitting)} artifacts" if fitting else "no artifact"
+    raise ArtifactError(
+        f"nothing runs here, and {home.artifacts} holds {what}",
+        remedy="Name a folder with --artifact, or run `torchkeep up`.",
+    )
+
+
+def _reference(folder: Path) -> Reference | Missing:
+    from monitoring.reference_file import NoReferenceError, load_reference
+
+    try:
+        return load_reference(folder)
+    except NoReferenceError as error:
+        return Missing(str(error))
+
+
+def _feature_names(reference: Reference | Missing, channels: int) -> tuple[str, ...]:
+    from monitoring.features import feature_names
+
+    if isinstance(reference, Missing):
+        return feature_names(channels)
+    return reference.feature_names
+
+
+def _methods(settings: Settings, config: MonitoringConfig) -> Methods:
+    from monitoring.alerts.config import AlertsConfig
+    from monitoring.drift_analysis import DriftConfig
+    from monitoring.novelty import NoveltyConfig
+    from monitoring.sequential import SequentialConfig
+    from monitoring.slo import SloConfig
+
+    return Methods(
+        drift=DriftConfig(false_alarm_rate=config.false_alarm_rate),
+        sequential=SequentialConfig(average_run_length=config.average_run_length),
+        novelty=NoveltyConfig(level=config.novelty_level),
+        slo=settings.section("slo", SloConfig),
+        alerts=settings.section("alerts", AlertsConfig),
+        most_items=config.most_items,
+    )
+
+
+def _quarantined(store: LogStore) -> Mapping[str, int]:
+    """Lines that are no records: of what was compacted, and of what is live."""
+    counts = Counter(store.summary().quarantined)
+    counts.update({str(fault): count for fault, count in store.live().quarantined.items()})
+    return dict(counts)
+
+
+def _labels(home: Home) -> LabelStore | None:
+    from monitoring.labels import LabelStore
+
+    table = LabelStore.default(home)
+    return table if table.location.is_dir() else None
+
+
+def _train_records(home: Home, artifact: ModelArtifact) -> list[Mapping[str, Any]]:
+    """The train records of the artifact and of the one it came of, oldest first."""
+    record = artifact.manifest.train_record
+    parent = record.get("parent_version")
+    records = [record] if record else []
+    if parent:
+        try:
+            before = ModelArtifact.load(home.artifacts / f"{artifact.manifest.name}-{parent}")
+        except ArtifactError:
+            return records
+        records.insert(0, before.manifest.train_record)
+    return records
