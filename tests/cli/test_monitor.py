@@ -77,7 +77,7 @@ def watched(
 
 
 def test_a_simulated_shift_is_detected_as_a_user_runs_it(watched: Watched) -> None:
-    words = watched.words("--simulate", "brightness")
+    words = ("monitor", "--simulate", "brightness")  # of what is served, wherever it came from
     home = str(watched.served.home.root)
     done = Project(watched.served.home.root).run(*words, TORCHKEEP_HOME=home)
     assert done.returncode == 0, done.stderr

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ from monitoring.health import Health, Missing, Span
 from monitoring.quarantine_history import QuarantineHistory
 from monitoring.scope import Scope, narrow
 from monitoring.store import LogStore
-from torchkeep.artifact import ModelArtifact
+from torchkeep.artifact import MANIFEST, ModelArtifact
+from torchkeep.cli.preparation import artifact_path
 from torchkeep.errors import ArtifactError, UserError
 from torchkeep.paths import Home
 from torchkeep.settings import Settings
@@ -25,6 +27,7 @@ from torchkeep.settings import Settings
 if TYPE_CHECKING:
     from monitoring.labels import LabelStore
     from monitoring.reference import Reference
+    from release.status import ServerStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,8 @@ class Place:
         """
         home = home or Home.default()
         settings = Settings.load()
-        artifact = ModelArtifact.load(folder) if folder else _artifact_here(home, version)
+        with _artifact_of(folder, home, version) as artifact:
+            reference = _reference(artifact.path)
         if version and artifact.manifest.version != version:
             raise ArtifactError(
                 f"{artifact.path} is version {artifact.manifest.version}, not {version}",
@@ -57,7 +61,7 @@ class Place:
         return cls(
             home=home,
             artifact=artifact,
-            reference=_reference(artifact.path),
+            reference=reference,
             config=config,
             methods=_methods(settings, config),
         )
@@ -146,25 +150,44 @@ def require_items(health: Health) -> None:
         )
 
 
-def _artifact_here(home: Home, version: str | None) -> ModelArtifact:
-    """The artifact of what runs here, else of what ran, else the only one there is."""
+@contextmanager
+def _artifact_of(folder: Path | None, home: Home, version: str | None) -> Iterator[ModelArtifact]:
+    """Yield the artifact in a folder, else what runs here, else what ran, else the only one."""
     from release.status import status
-    from torchkeep.cli.preparation import artifact_path
 
     server = status(home)
-    if server.model:
-        served = version is None or version == server.version
-        artifact = ModelArtifact.load(artifact_path(server.model, version or server.version))
-        if served and artifact.digest != server.artifact_digest:
-            raise ArtifactError(
-                f"{artifact.path} is not what is being served",
-                remedy="Name the folder that is with --artifact.",
-            )
-        return artifact
+    if folder is not None:
+        yield ModelArtifact.load(folder)
+    elif server.running and version in (None, server.version):
+        with _served(home, server) as artifact:
+            yield artifact
+    elif server.model:
+        yield ModelArtifact.load(artifact_path(server.model, version or server.version))
+    else:
+        yield ModelArtifact.load(_only_folder(home, version))
+
+
+@contextmanager
+def _served(home: Home, server: ServerStatus) -> Iterator[ModelArtifact]:
+    """Yield what is served: its folder if it is among the home's, else what is in its archive."""
+    from release.run_folder import RunFolder
+    from release.vet import opened
+
+    folder = artifact_path(server.model, server.version)
+    if folder.is_dir():
+        artifact = ModelArtifact.load(folder)
+        if artifact.digest == server.artifact_digest:
+            yield artifact
+            return
+    with opened(RunFolder(home.run).store / f"{server.model}.mar") as archive:
+        yield ModelArtifact.load(archive.members[MANIFEST].parent)
+
+
+def _only_folder(home: Home, version: str | None) -> Path:
     folders = sorted(path.parent for path in home.artifacts.glob("*/artifact.json"))
     fitting = [path for path in folders if version is None or path.name.endswith(f"-{version}")]
     if len(fitting) == 1:
-        return ModelArtifact.load(fitting[0])
+        return fitting[0]
     what = f"{len(fitting)} artifacts" if fitting else "no artifact"
     raise ArtifactError(
         f"nothing runs here, and {home.artifacts} holds {what}",
