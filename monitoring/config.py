@@ -22,7 +22,7 @@ class MonitoringConfig:
     s3_region: str = ""
     keep_segments: bool = True
     """False: segments are removed once the store holds all their lines."""
-    false_alarm_rate: float = 0.04
+    false_alarm_rate: float = 0.025
     """How often an analysis of drift may find drift where there is none."""
     average_run_length: int = 10_000
     """Items that pass on average before the alarm over the stream rises without a cause."""

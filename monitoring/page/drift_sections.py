@@ -29,7 +29,7 @@ def drift_sections(health: Health) -> Iterator[Section]:
 
 
 def _tests(report: DriftReport) -> Section:
-    rate = f"All tests together find drift where there is none in {report.false_alarm_rate:.0%}"
+    rate = f"All tests together find drift where there is none in {report.false_alarm_rate:.1%}"
     text = [report.says, f"{rate} of looks. {_rows(report)}", *report.notes]
     rows = [
         (test.name, "differs" if test.rejected else test.note, test.p_value, test.level, test.says)
