@@ -1,6 +1,6 @@
 """A window: the items of one model that were served in a span of time, as columns.
 
-    N items, F features, E embedding dimensions, K classes
+Shapes: N items, F features, E embedding dimensions, K classes.
 """
 
 from __future__ import annotations
