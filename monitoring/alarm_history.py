@@ -13,7 +13,7 @@ import msgspec
 
 from monitoring.betting.alarm import Alarm
 from torchkeep.atomic_file import write_atomic
-from torchkeep.errors import DataError
+from torchkeep.errors import DataError, UserError
 
 MOST_ALARMS = 1000
 """Older ones are dropped."""
@@ -27,21 +27,34 @@ class AlarmHistory:
         self.path = directory / f"alarms-{model}-{artifact_digest[:16]}.json"
 
     def read(self) -> tuple[Alarm, ...]:
-        """Return the alarms, oldest first. Raises `DataError` if the file holds something else."""
+        """Return the alarms, oldest first.
+
+        Raises `DataError` if the file holds something else, `UserError` if it cannot be read.
+        """
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
             return ()
+        except OSError as error:
+            raise UserError(f"alarms cannot be read from {self.path}: {error.strerror}") from error
         try:
             return tuple(msgspec.json.decode(content, type=list[Alarm]))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise DataError(
                 self.path, f"it holds no alarms ({error})", "a list of alarms", remedy="Delete it."
             ) from error
 
     def add(self, alarms: Sequence[Alarm]) -> tuple[Alarm, ...]:
-        """Keep these too, and return all."""
-        kept = (*self.read(), *alarms)[-MOST_ALARMS:]
+        """Keep these too, and return all: each once, for after a failure one may rise again.
+
+        Raises `UserError` if they cannot be written.
+        """
+        kept = tuple(dict.fromkeys((*self.read(), *alarms)))[-MOST_ALARMS:]
         if alarms:
-            write_atomic(self.path, msgspec.json.encode(kept), mode=0o600)
+            try:
+                write_atomic(self.path, msgspec.json.encode(kept), mode=0o600)
+            except OSError as error:
+                raise UserError(
+                    f"alarms cannot be written to {self.path}: {error.strerror}"
+                ) from error
         return kept

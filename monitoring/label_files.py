@@ -177,6 +177,8 @@ def _json_row(line: bytes) -> _Row:
 
 def _parquet(path: Path) -> tuple[Iterable[str], Iterator[_Row]]:
     names = pq.read_schema(path).names
+    if len(set(names)) < len(names):
+        raise DataError(path, "has a column twice", "columns request_id and label")
     wanted = [name for name in names if name in (*REQUIRED, *OPTIONAL)]
     return names, _parquet_rows(path, wanted)
 

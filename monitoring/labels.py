@@ -13,6 +13,7 @@ different labels of the same item with the same time are a conflict: neither cou
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -42,15 +43,20 @@ SCHEMA = pa.schema(
 """A row; `client` is null where whoever labelled did not know the client's pseudonym."""
 KEY = ["request_id", "item", "client"]
 
+_FILE = re.compile(r"labels-.*\.parquet")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """At most one label for each key (request id, item, client or "")."""
+    """At most one label for each key (request id, item, client or "").
 
-    request_id: NDArray[np.str_]  # L
+    Texts are Python's: an array of fixed width would give each the room of the longest.
+    """
+
+    request_id: NDArray[np.object_]  # L
     item: NDArray[np.int64]  # L
-    client: NDArray[np.str_]  # L, "" where none was given
-    label: NDArray[np.str_]  # L, name of a class
+    client: NDArray[np.object_]  # L, "" where none was given
+    label: NDArray[np.object_]  # L, name of a class
     labelled_at_ns: NDArray[np.int64]  # L
     rows: int
     """Rows of the table, those after the time asked for left out."""
@@ -102,7 +108,10 @@ class LabelStore:
         return path
 
     def read(self, *, as_of_ns: int | None = None) -> Labels:
-        """Return the labels that hold, or held at the time `as_of_ns` (UTC, ns)."""
+        """Return the labels that hold, or held at the time `as_of_ns` (UTC, ns).
+
+        A folder that is not there has none. Raises `UserError` if it cannot be listed.
+        """
         table, unreadable = self._table()
         later = 0
         if as_of_ns is not None:
@@ -111,10 +120,20 @@ class LabelStore:
             table = known
         return _latest(table, later, unreadable)
 
+    def _files(self) -> list[Path]:
+        try:  # `Path.glob` finds nothing where it may not look
+            return sorted(path for path in self.location.iterdir() if _FILE.fullmatch(path.name))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UserError(
+                f"labels cannot be read from {self.location}: {error.strerror}"
+            ) from error
+
     def _table(self) -> tuple[pd.DataFrame, tuple[str, ...]]:
         """All rows in the order they were added, and the names of the files that have none."""
         tables, unreadable = [SCHEMA.empty_table()], []
-        for path in sorted(self.location.glob("labels-*.parquet")):
+        for path in self._files():
             try:
                 with pq.ParquetFile(path) as file:
                     tables.append(file.read(columns=SCHEMA.names).cast(SCHEMA))
@@ -126,17 +145,19 @@ class LabelStore:
 
 
 def _latest(table: pd.DataFrame, later: int, unreadable: tuple[str, ...]) -> Labels:
-    keyed = table.groupby(KEY, sort=False)
-    newest = table[table["labelled_at_ns"] == keyed["labelled_at_ns"].transform("max")]
-    different = newest.groupby(KEY, sort=False)["label"].transform("nunique") > 1
-    kept = newest[~different].drop_duplicates(KEY, keep="last")
-    conflicting = len(newest[different].drop_duplicates(KEY))
-    revised = int((keyed["label"].nunique() > 1).sum())
+    key = table.groupby(KEY, sort=False).ngroup()
+    label = pd.Series(pd.factorize(table["label"])[0], table.index)  # compares faster than texts
+    revised = int((label.groupby(key).nunique() > 1).sum())
+    latest = table["labelled_at_ns"] == table["labelled_at_ns"].groupby(key).transform("max")
+    newest, key, label = table[latest], key[latest], label[latest]
+    different = label.groupby(key).transform("nunique") > 1
+    kept = newest[~different & ~key.duplicated(keep="last")]
+    conflicting = key[different].nunique()
     return Labels(
-        request_id=kept["request_id"].to_numpy(dtype=np.str_),
+        request_id=kept["request_id"].to_numpy(dtype=np.object_),
         item=kept["item"].to_numpy(dtype=np.int64),
-        client=kept["client"].to_numpy(dtype=np.str_),
-        label=kept["label"].to_numpy(dtype=np.str_),
+        client=kept["client"].to_numpy(dtype=np.object_),
+        label=kept["label"].to_numpy(dtype=np.object_),
         labelled_at_ns=kept["labelled_at_ns"].to_numpy(dtype=np.int64),
         rows=len(table),
         later=later,

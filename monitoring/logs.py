@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from monitoring.store import LogStore
 from monitoring.storing.flat import flat_columns
-from monitoring.storing.select import select
+from monitoring.storing.select import errors_told, select
 from torchkeep.errors import UserError
 from torchkeep.paths import Home
 
@@ -97,7 +97,7 @@ def sql(query: str, home: Home | Path | None = None) -> pd.DataFrame:
 
     Raises `UserError` for a query that DuckDB does not take, or that does more than read.
     """
-    with LogStore.from_settings(_home(home)).connect() as connection:
+    with LogStore.from_settings(_home(home)).connect() as connection, errors_told():
         return select(connection, query).df()
 
 

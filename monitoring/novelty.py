@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from monitoring.novelty_model import Columns, NoveltyModel, columns_of
+from monitoring.proportion import IntervalMethod, proportion
 from monitoring.reference import Reference
 from monitoring.window import Window
 from torchkeep.errors import SettingsError
 
-_CONFIDENCE = 0.95
 _STANDS_OUT = 3.0  # deviations
 _NAMED = 3  # features of an item
 
@@ -188,12 +187,8 @@ def _shares(p_value: NDArray[np.float64], level: float) -> dict[str, Any]:
     found = {"judged": judged, "lacking": len(p_value) - judged, "novel": novel}
     if judged == 0:
         return found | dict.fromkeys(("share", "share_low", "share_high"), math.nan)
-    interval = binomtest(novel, judged).proportion_ci(_CONFIDENCE)
-    return found | {
-        "share": novel / judged,
-        "share_low": float(interval.low),
-        "share_high": float(interval.high),
-    }
+    share = proportion(novel, judged, method=IntervalMethod.EXACT)
+    return found | {"share": share.value, "share_low": share.low, "share_high": share.high}
 
 
 def _listed(

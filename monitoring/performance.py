@@ -16,7 +16,7 @@ from monitoring.accuracy_estimate import (
     confidence_of,
     fit_confidence,
 )
-from monitoring.label_join import NOT_LABELLED, Joined
+from monitoring.label_join import NOT_LABELLED, Joined, LabelCounts
 from monitoring.performance_report import (
     ClassPerformance,
     Estimated,
@@ -235,9 +235,17 @@ def _notes(
         )
     else:
         notes += _doubts(estimated)
-    if joined is not None and (early := joined.counts.early):
-        notes.append(f"{early} labels are older than their request: a clock is wrong")
-    return notes
+    return notes if joined is None else notes + _of_labels(joined.counts)
+
+
+def _of_labels(counts: LabelCounts) -> list[str]:
+    """What of the labels hints at a mistake, rather than at labels of another time."""
+    told = {
+        "labels are older than their request: a clock is wrong": counts.early,
+        "labels are no class of the model": counts.unknown_class,
+        "files of labels cannot be read: what they hold is not counted": counts.unreadable_files,
+    }
+    return [f"{count} {what}" for what, count in told.items() if count]
 
 
 def _doubts(estimated: Estimated) -> list[str]:

@@ -16,6 +16,7 @@ conformal martingales for change-point detection", COPA 2017; Shin, Ramdas and R
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,8 +48,11 @@ def state_path(directory: Path, reference: Reference) -> Path:
 
 
 def save(alarm: SequentialAlarm, path: Path) -> None:
-    """Write the state, whole or not at all. Raises `OSError` (a full disk, say)."""
-    write_atomic(path, orjson.dumps(alarm.to_json()), mode=0o600)
+    """Write the state, whole or not at all. Raises `UserError` (a full disk, say)."""
+    try:
+        write_atomic(path, orjson.dumps(alarm.to_json()), mode=0o600)
+    except OSError as error:
+        raise UserError(f"alarm state {path} cannot be written: {error.strerror}") from error
 
 
 def load(path: Path, reference: Reference) -> SequentialAlarm:
@@ -69,21 +73,35 @@ def followed(
     """Yield the detector kept in `directory` for this artifact; keep it if the block ends well.
 
     A new artifact starts anew, and so does another config. `save` it on the way where a stream has
-    no end. Raises `UserError` if another process has it, `DataError` if its file is damaged.
+    no end. Raises `UserError` if another process has it or it cannot be written, `DataError` if its
+    file is damaged.
     """
     wanted = config or SequentialConfig()
     path = state_path(directory, reference)
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with path.with_suffix(".lock").open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"another process follows {reference.model} {reference.version}",
-                remedy="Stop it, or give this one another directory.",
-            ) from error
+    with _locked(path.with_suffix(".lock"), reference):
         alarm = load(path, reference) if path.exists() else None
         if alarm is None or alarm.config != wanted:
             alarm = SequentialAlarm.start(reference, wanted)
         yield alarm
         save(alarm, path)
+
+
+@contextmanager
+def _locked(path: Path, reference: Reference) -> Iterator[None]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise UserError(f"alarm state cannot be locked by {path}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise UserError(
+            f"another process follows {reference.model} {reference.version}",
+            remedy="Stop it, or give this one another directory.",
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -8,6 +8,8 @@ single image does, and it is single images the reference holds.)
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,8 @@ from monitoring.window import Window
 
 DEFAULT_GAP_S = 60.0
 """Items of one session are taken for independent if they are so many seconds apart."""
+MOST_SESSIONS = 16_384
+"""Of so many sessions a `Thinning` remembers when they last counted: the latest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,20 +56,56 @@ def session_report(window: Window, *, gap_s: float = DEFAULT_GAP_S) -> SessionRe
 
 def independent(window: Window, *, gap_s: float = DEFAULT_GAP_S) -> NDArray[np.bool_]:
     """Return which items `thin_sessions` keeps: N; raises `ValueError` as it does."""
-    if not gap_s >= 0:
-        raise ValueError(f"the gap must be 0 s or more, got {gap_s}")
-    kept: NDArray[np.bool_] = window.session == ""
-    sessions = _session_of(window)
-    order = np.lexsort((window.timestamp_ns, sessions))
-    order = order[~kept[order]]
-    chosen, session, last = [], -1, 0
-    columns = (order, sessions[order], window.timestamp_ns[order])
-    for row, of, time_ns in zip(*(column.tolist() for column in columns), strict=True):
-        if of != session or time_ns - last >= gap_s * 1e9:
-            chosen.append(row)
-            session, last = of, time_ns
-    kept[chosen] = True
-    return kept
+    return Thinning(gap_s=gap_s).independent(window)
+
+
+class Thinning:
+    """Does what `thin_sessions` does to a stream that comes in portions, each later than the last.
+
+    It remembers when each session last counted, as long as that matters.
+    """
+
+    def __init__(
+        self, *, gap_s: float = DEFAULT_GAP_S, counted_ns: Mapping[int, int] | None = None
+    ) -> None:
+        """Go on from `counted_ns` of another one. Raises `ValueError` as `thin_sessions` does."""
+        if not gap_s >= 0:
+            raise ValueError(f"the gap must be 0 s or more, got {gap_s}")
+        self._gap_ns = gap_s * 1e9
+        self.counted_ns = dict(counted_ns or {})  # by the hash of client and session
+
+    def independent(self, window: Window) -> NDArray[np.bool_]:
+        """Return which items of the next portion count: N."""
+        kept: NDArray[np.bool_] = window.session == ""
+        sessions = _session_of(window)
+        order = np.lexsort((window.timestamp_ns, sessions))
+        order = order[~kept[order]]
+        chosen, session, name, last = [], -1, 0, None
+        columns = (order, sessions[order], window.timestamp_ns[order])
+        for row, of, time_ns in zip(*(column.tolist() for column in columns), strict=True):
+            if of != session:
+                session, name = of, _name_of(window, row)
+                last = self.counted_ns.get(name)
+            if last is None or time_ns - last >= self._gap_ns:
+                chosen.append(row)
+                self.counted_ns[name] = last = time_ns
+        kept[chosen] = True
+        if len(window):
+            self._forget(int(window.timestamp_ns.max()))
+        return kept
+
+    def _forget(self, now_ns: int) -> None:
+        """Drop what no later item can be too close to, and of too many sessions the oldest."""
+        near = [each for each in self.counted_ns.items() if now_ns - each[1] < self._gap_ns]
+        near.sort(key=lambda each: each[1])
+        self.counted_ns = dict(near[-MOST_SESSIONS:])
+
+
+def _name_of(window: Window, row: int) -> int:
+    """A number for a client and its session that is the same in every window."""
+    text = repr((str(window.client[row]), str(window.session[row])))
+    digest = hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def _session_of(window: Window) -> NDArray[np.int64]:

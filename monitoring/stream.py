@@ -15,7 +15,6 @@ from monitoring.betting.alarm import Alarm
 from monitoring.reference import Reference
 from monitoring.sequential import SequentialAlarm, SequentialConfig, followed
 from monitoring.sequential_report import PathPoint, SequentialReport
-from monitoring.sessions import thin_sessions
 from monitoring.window import Window
 
 POINTS = 200
@@ -42,7 +41,7 @@ def follow(
         watermark = detector.watermark
         latest = window if watermark is None else read_since(watermark[0] - GRACE_NS)
         history = AlarmHistory(state, reference.model, reference.artifact_digest)
-        new = tuple(detector.update(thin_sessions(latest)))
+        new = tuple(detector.update(latest))
         alarms = tuple(alarm for alarm in history.add(new) if _within(alarm.timestamp_ns, window))
         points = tuple(_path(SequentialAlarm.start(reference, config), window)) if path else ()
         return _report(detector, config, alarms, new, followed=True, path=points)
@@ -53,7 +52,7 @@ def look_once(
 ) -> SequentialReport:
     """Have a detector of its own look at the window alone; nothing is kept."""
     detector = SequentialAlarm.start(reference, config)
-    alarms = tuple(detector.update(thin_sessions(window)))
+    alarms = tuple(detector.update(window))
     points = tuple(_path(SequentialAlarm.start(reference, config), window)) if path else ()
     return _report(detector, config, alarms, alarms, followed=False, path=points)
 
@@ -87,10 +86,9 @@ def _report(
 
 def _path(detector: SequentialAlarm, window: Window) -> Iterator[PathPoint]:
     """The statistic along the window, in pieces; a piece with an alarm shows its statistic."""
-    items = thin_sessions(window)
-    for rows in np.array_split(np.arange(len(items)), min(POINTS, max(1, len(items)))):
+    for rows in np.array_split(np.arange(len(window)), min(POINTS, max(1, len(window)))):
         if len(rows):
-            piece = items.take(rows)
+            piece = window.take(rows)
             alarms = detector.update(piece)
             peak = max((alarm.statistic for alarm in alarms), default=detector.statistic)
             yield PathPoint(

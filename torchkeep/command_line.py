@@ -11,6 +11,7 @@ from types import FrameType
 from rich.console import Console
 
 from torchkeep.errors import TorchkeepError, UserError
+from torchkeep.printable import printable
 
 OUR_SURROUNDINGS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -40,7 +41,8 @@ def complain(message: str) -> None:
     """Print an error on stderr, on one line."""
     console = Console(stderr=True, soft_wrap=True)
     console.print("[bold red]error:[/]", end=" ")
-    console.print(message, markup=False, highlight=False)
+    safe = "\n".join(map(printable, message.split("\n")))
+    console.print(safe, markup=False, highlight=False)
 
 
 def _end(number: int, _: FrameType | None) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import uuid
 
 MAX_ID_LENGTH = 128
 _ID = re.compile(rf"[A-Za-z0-9._:-]{{1,{MAX_ID_LENGTH}}}")
@@ -29,5 +29,5 @@ def trace_id_of(traceparent: str) -> str | None:
 
 
 def new_id() -> str:
-    """Return a fresh random id of 32 hex digits."""
-    return os.urandom(16).hex()
+    """Return a fresh random id."""
+    return uuid.uuid4().hex

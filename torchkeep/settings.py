@@ -180,7 +180,7 @@ def _convert(value: Any, hint: Any, where: str, source: str = "") -> Any:
     kind = _without_none(hint)
     if get_origin(kind) is tuple:
         if not isinstance(value, list):
-            raise SettingsError(f"{where} is {value!r}", remedy="Give a list.")
+            raise SettingsError(f"{where} is no list", remedy=_list_of(value, where))
         of = get_args(kind)[0]
         if is_dataclass(of):
             place = where.removesuffix(f" in {source}")
@@ -212,6 +212,12 @@ def _without_none(hint: Any) -> Any:
         rest = [arg for arg in get_args(hint) if arg is not type(None)]
         return rest[0] if len(rest) == 1 else hint
     return hint
+
+
+def _list_of(value: Any, where: str) -> str:
+    """Say how to write a list; of a name that only lacks its brackets, the line to write."""
+    key = where.partition("] ")[2].partition(" ")[0]
+    return f'Give a list: {key} = ["{value}"].' if isinstance(value, str) else "Give a list."
 
 
 def _article(kind: type) -> str:

@@ -76,12 +76,14 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(BrokenAnswerError(f"the answer is no HTTP/1.1: {error}"))
 
     # what the parser tells
 
     def on_message_begin(self) -> None:
+        if self._reply is None or self._reply.done():
+            self.usable = False  # more than was asked for; the next call must not take it
         self._parts = []
         self._bytes = 0
 

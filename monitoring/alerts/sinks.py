@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -56,16 +57,31 @@ def deliver_all(
     """Tell all sinks, side by side; returns their outcomes by name after `deadline_s` at most."""
     if not any(work.values()):
         return {sink.name: Outcome(0) for sink in work}
-    with _without_addresses(), ThreadPoolExecutor(1) as thread:  # a notebook has a loop of its own
-        return thread.submit(asyncio.run, _deliver_all(work, now_ns, deadline_s)).result()
+    told: Future[dict[str, Outcome]] = Future()
+
+    def tell() -> None:
+        try:
+            asyncio.run(_deliver_all(work, now_ns, deadline_s, told))
+        except BaseException as error:
+            if told.done():  # nobody waits any more
+                raise
+            told.set_exception(error)
+
+    with _without_addresses():
+        # a notebook has a loop of its own; and ours cannot end before a name server has answered
+        threading.Thread(target=tell, name="alerts", daemon=True).start()
+        return told.result()
 
 
 async def _deliver_all(
-    work: Mapping[Sink, Sequence[Event]], now_ns: int, deadline_s: float
-) -> dict[str, Outcome]:
+    work: Mapping[Sink, Sequence[Event]],
+    now_ns: int,
+    deadline_s: float,
+    told: Future[dict[str, Outcome]],
+) -> None:
     tasks = [_within(deadline_s, sink, events, now_ns) for sink, events in work.items()]
     outcomes = await asyncio.gather(*tasks)
-    return {sink.name: outcome for sink, outcome in zip(work, outcomes, strict=True)}
+    told.set_result({sink.name: outcome for sink, outcome in zip(work, outcomes, strict=True)})
 
 
 async def _within(deadline_s: float, sink: Sink, events: Sequence[Event], now_ns: int) -> Outcome:

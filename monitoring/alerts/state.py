@@ -58,7 +58,7 @@ def load_state(path: Path) -> tuple[State, str]:
         return State(), ""
     except OSError as error:
         raise UserError(f"alert state {path} cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         aside = path.with_name(path.name + ".damaged")
         path.replace(aside)
         return State(), f"{path.name} was damaged and is now {aside.name}: {error}"

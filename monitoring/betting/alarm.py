@@ -83,7 +83,10 @@ class Counts:
     late: int
     """They are older than an item taken before: not bet on."""
     ahead: int
-    """They are of the future (clock skew): not bet on, nor taken; they may be offered again."""
+    """Of the window offered last, they are of the future (clock skew): not taken, they may come
+    again."""
+    dependent: int
+    """They came too soon after another item of their session: not bet on."""
     alarms: int
     confirmations: int
     """So often the statistic rose again while the shift of an alarm went on."""

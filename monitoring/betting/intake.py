@@ -16,7 +16,7 @@ from monitoring.window import Window
 Position = tuple[int, str, int]
 """Timestamp (UTC, ns), request id, item."""
 
-RECALLED = 8192
+RECALLED = 16_384
 """So many items are known again if they are offered again; older ones count as late."""
 TOLERATED_NS = 60_000_000_000
 """A clock may be so far ahead of ours. An item further ahead would make all others late."""

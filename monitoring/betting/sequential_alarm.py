@@ -25,10 +25,12 @@ from monitoring.betting.state import (
     damaged,
     marks_in,
     scores_in,
+    sessions_in,
     state_of,
     to_builtins,
 )
 from monitoring.reference import Reference
+from monitoring.sessions import MOST_SESSIONS, Thinning
 from monitoring.window import Window
 from torchkeep.errors import SettingsError
 
@@ -39,7 +41,8 @@ _SOON = 32
 class SequentialAlarm:
     """Follows one artifact's stream; `monitoring.sequential.followed` keeps it on disk.
 
-    Each item is taken once, in the order of (timestamp, request id, item). After an alarm the
+    Each item is taken once, in the order of (timestamp, request id, item); of a session, one a
+    minute is bet on (`monitoring.sessions`), however the windows cut it. After an alarm the
     statistic starts again; as long as it rises again from there, the same shift goes on, which is
     counted as a confirmation and no new alarm.
     """
@@ -57,7 +60,9 @@ class SequentialAlarm:
             config=config,
         )
         self._intake = Intake()
-        self._lacking = self._late = self._ahead = self._alarms = self._confirmations = 0
+        self._thinning = Thinning()
+        self._lacking = self._late = self._ahead = self._dependent = 0
+        self._alarms = self._confirmations = 0
         self._last_rise = self._last_delay = 0
 
     @classmethod
@@ -78,8 +83,10 @@ class SequentialAlarm:
         self._check(window)
         portion = self._intake.take(window, time.time_ns() if now_ns is None else now_ns)
         self._late += portion.late
-        self._ahead += portion.ahead
-        new = window.take(portion.rows)
+        self._ahead = portion.ahead
+        taken = window.take(portion.rows)
+        new = taken.take(self._thinning.independent(taken))
+        self._dependent += len(taken) - len(new)
         scores = self._scorer.of(new)
         whole = np.isfinite(scores).all(axis=1) & (new.predicted >= 0)
         self._lacking += len(new) - int(whole.sum())
@@ -130,6 +137,7 @@ class SequentialAlarm:
             lacking=self._lacking,
             late=self._late,
             ahead=self._ahead,
+            dependent=self._dependent,
             alarms=self._alarms,
             confirmations=self._confirmations,
         )
@@ -177,6 +185,7 @@ class SequentialAlarm:
                 lacking=self._lacking,
                 late=self._late,
                 ahead=self._ahead,
+                dependent=self._dependent,
                 alarms=self._alarms,
                 confirmations=self._confirmations,
                 judged=follower.judged,
@@ -184,6 +193,8 @@ class SequentialAlarm:
                 last_delay=self._last_delay,
                 watermark=self._intake.watermark,
                 recalled=np.array(list(self._intake.recalled), dtype="<u8").tobytes(),
+                sessions=np.array(list(self._thinning.counted_ns), dtype="<u8").tobytes(),
+                sessions_ns=list(self._thinning.counted_ns.values()),
                 won=detector.won.tolist(),
                 cusum=detector.cusum.tolist(),
                 since=detector.since.tolist(),
@@ -215,13 +226,16 @@ class SequentialAlarm:
         if whose != (ours.model, ours.artifact_digest, self.scores, len(ours.classes)):
             raise damaged(path, f"it is of {state.model}, artifact {state.artifact_digest[:12]}")
         self._lacking, self._late, self._ahead = state.lacking, state.late, state.ahead
+        self._dependent = state.dependent
         self._alarms, self._confirmations = state.alarms, state.confirmations
         self._last_rise, self._last_delay = state.last_rise, state.last_delay
         self._intake = Intake(state.watermark, marks_in(state.recalled, path))
+        self._thinning = Thinning(counted_ns=sessions_in(state, path))
         recent = self._rows(state.recent, state.recent_predicted, path)
         pending = self._rows(state.pending, state.pending_predicted, path)
         too_many = len(recent[0]) > self.config.memory or len(pending[0]) >= self.config.block
-        if too_many or len(self._intake.recalled) > RECALLED:
+        too_many |= len(self._intake.recalled) > RECALLED
+        if too_many or len(self._thinning.counted_ns) > MOST_SESSIONS:
             raise damaged(path, "it holds more items than it may")
         follower = self._follower
         follower.judged, follower.risen = state.judged, state.risen

@@ -7,7 +7,6 @@ What follows from the reference is not part of it: that comes from the artifact.
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any
 
 import msgspec
@@ -19,8 +18,9 @@ from torchkeep.errors import DataError
 FORMAT = 1
 
 _EXPECTED = "the state of a sequential alarm of this artifact"
-_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-_Won = Annotated[float, msgspec.Meta(ge=0)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # it goes on being counted
+_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Won = Annotated[float, msgspec.Meta(ge=0, le=1e200)]  # far above any threshold, finite once more
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,17 +38,20 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     lacking: _Count
     late: _Count
     ahead: _Count
+    dependent: _Count
     alarms: _Count
     confirmations: _Count
     judged: _Count
     last_rise: _Count
     last_delay: _Count
-    watermark: tuple[int, str, int] | None
+    watermark: tuple[_Int64, str, _Int64] | None
     recalled: bytes  # uint64
+    sessions: bytes  # uint64
+    sessions_ns: list[_Int64]
     won: list[_Won]  # D
     cusum: list[_Won]  # D
     since: list[_Count]  # D
-    since_ns: list[int]  # D
+    since_ns: list[_Int64]  # D
     recent: bytes  # float32 R S
     recent_predicted: bytes  # int32 R
     pending: bytes  # float32 P S
@@ -62,8 +65,6 @@ def state_of(raw: object, path: object) -> State:
         state = msgspec.convert(raw, State)
     except (msgspec.ValidationError, ValueError) as error:
         raise damaged(path, str(error)) from error
-    if not all(map(math.isfinite, [*state.won, *state.cusum])):
-        raise damaged(path, "what was won is not finite")
     return state
 
 
@@ -103,3 +104,11 @@ def marks_in(content: bytes, path: object) -> tuple[int, ...]:
     if len(content) % 8:
         raise damaged(path, "a hash is not whole")
     return tuple(np.frombuffer(content, dtype="<u8").tolist())
+
+
+def sessions_in(state: State, path: object) -> dict[int, int]:
+    """Return when each session last counted. Raises `DataError` if that is not whole."""
+    names = marks_in(state.sessions, path)
+    if len(names) != len(state.sessions_ns):
+        raise damaged(path, f"{len(state.sessions_ns)} times of {len(names)} sessions")
+    return dict(zip(names, state.sessions_ns, strict=True))

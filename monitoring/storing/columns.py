@@ -12,19 +12,15 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from monitoring.storing.record_types import arrow_schema
+from monitoring.storing.record_types import arrow_schema, kind_of
 
 
 def to_tables(records: Sequence[msgspec.Struct]) -> dict[str, pa.Table]:
     """Return a table for each kind of record that there is, its rows in the order given."""
     by_kind: dict[str, list[msgspec.Struct]] = {}
     for record in records:
-        by_kind.setdefault(_kind(type(record)), []).append(record)
+        by_kind.setdefault(kind_of(type(record)), []).append(record)
     return {kind: _table(kind, of_kind) for kind, of_kind in by_kind.items()}
-
-
-def _kind(struct: type[msgspec.Struct]) -> str:
-    return str(struct.__struct_config__.tag)
 
 
 def _table(kind: str, records: list[msgspec.Struct]) -> pa.Table:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from monitoring.segment import seal_abandoned
 from monitoring.storing.collector import collector_paused
 from monitoring.storing.ledger import Ledger, Part, read_ledger
 from monitoring.storing.lines import decode_block, read_blocks
 from monitoring.storing.live import Source, not_taken, open_source, sources
-from monitoring.storing.location import Location
+from monitoring.storing.location import COMMIT_GLOB, Location
 from monitoring.storing.report import CompactionReport
 from monitoring.storing.rounds import Round, WrittenRound, summed
 from monitoring.storing.tidying import retired_parts, tidy
@@ -138,16 +138,18 @@ class _Compaction:
 def _remove_orphans(location: Location, ledger: Ledger) -> int:
     """Remove files of compactions that were killed; returns how many.
 
-    In object storage another compaction may be about to name them, so they get a day first.
+    In object storage another compaction may be about to name them, so they get a day first. Files
+    that somebody else put there are left alone.
     """
     named = {part.path for part in ledger.parts} | set(retired_parts(ledger))
     named.update(path for entry in ledger.entries for path in entry.quarantine)
+    ours = (f"kind=*/model=*/date=*/{COMMIT_GLOB}.parquet", f"quarantine/{COMMIT_GLOB}.jsonl")
     age_s = 0.0 if location.is_local else _ORPHAN_AGE_S
     location.remove_temporary()
     orphans = [
         path
         for path in location.files("", older_than_s=age_s)
-        if path.startswith(("kind=", "quarantine/")) and path not in named
+        if path not in named and any(PurePosixPath(path).match(one) for one in ours)
     ]
     for path in orphans:
         location.remove(path)

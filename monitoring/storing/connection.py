@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+
+from torchkeep.errors import UserError
 
 
 def open_connection() -> duckdb.DuckDBPyConnection:
@@ -26,6 +30,18 @@ def lock(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
     connection.execute(f"SET allowed_paths = [{allowed}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
+
+
+@contextmanager
+def reading_parts(store: str) -> Iterator[None]:
+    """Turn what is said of a part that is gone or damaged into `UserError`."""
+    try:
+        yield
+    except (duckdb.Error, OSError, pa.ArrowException) as error:
+        raise UserError(
+            f"log store {store}: {str(error).splitlines()[0]}",
+            remedy="Restore the file; the ledger names it.",
+        ) from error
 
 
 def quoted(text: str) -> str:

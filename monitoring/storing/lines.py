@@ -13,7 +13,7 @@ import orjson
 
 from monitoring.log_reader import MAX_LINE_BYTES
 from monitoring.storing.quarantine import Quarantine
-from monitoring.storing.record_types import YEAR_2200_NS, decoder, required_fields
+from monitoring.storing.record_types import YEAR_2200_NS, decoder, kind_of, required_fields
 from monitoring.storing.report import Fault, Tally
 from torchkeep.schema import LOGGED, SCHEMA_VERSION
 
@@ -75,14 +75,17 @@ def _decode(line: bytes, tally: Tally) -> Any:
         return decoder(strict=True).decode(line)
     except msgspec.ValidationError:
         record = decoder(strict=False).decode(line)
-    tally.unknown_fields.update(_unknown_fields(line))
+    tally.unknown_fields.update(_unknown_fields(line, kind_of(type(record))))
     return record
 
 
-def _unknown_fields(line: bytes) -> list[str]:
-    """The fields of a record that the schema does not have; "..." for those within others."""
-    fields = orjson.loads(line)
-    known = LOGGED[fields["kind"]].__annotations__
+def _unknown_fields(line: bytes, kind: str) -> list[str]:
+    """The fields of a record that the schema does not have; "..." for those within others.
+
+    Their values are not looked at: they may be what no parser takes, such as 1e999.
+    """
+    fields = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+    known = LOGGED[kind].__annotations__
     return [name for name in fields if name not in known] or ["..."]
 
 

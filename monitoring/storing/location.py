@@ -25,6 +25,8 @@ from torchkeep.errors import UserError
 
 S3 = "s3"
 _TEMPORARY = ".tmp-"
+COMMIT_GLOB = f"{'[0-9]' * 20}-*"
+"""What the names of files that a compaction writes look like."""
 _CONNECT_S, _REQUEST_S = 10.0, 60.0
 
 
@@ -131,7 +133,8 @@ class Location:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the one lock of a folder. Raises `UserError` if another process holds it.
+        """Hold the one lock of a folder. Raises `UserError` if another process holds it, or
+        if there can be none.
 
         Object storage has no locks: there, and where a file system has none, two compactions at
         once both write, and readers drop what is there twice.
@@ -139,8 +142,14 @@ class Location:
         if not self.is_local:
             yield
             return
-        Path(self.root).mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(f"{self.root}/.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            Path(self.root).mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(f"{self.root}/.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise UserError(
+                f"log store {self.name} cannot be written: {error.strerror}",
+                remedy="Name another folder: [monitoring] store, or --store.",
+            ) from error
         try:
             _lock(descriptor, self.name)
             yield
@@ -150,14 +159,14 @@ class Location:
     def remove_temporary(self) -> None:
         """Remove what writers that were killed left half-written; call it with the lock held."""
         if self.is_local:
-            for path in Path(self.root).rglob(f"{_TEMPORARY}*"):
+            for path in Path(self.root).rglob(f"{_TEMPORARY}{COMMIT_GLOB}"):
                 path.unlink(missing_ok=True)
 
 
 def locate(location: str | Path, options: S3Options | None = None) -> Location:
     """Find a location: a folder's path, or `s3://bucket/prefix`; nothing is made or opened yet.
 
-    Raises `UserError` if it is of another kind.
+    Raises `UserError` if it is of another kind, or a file.
     """
     text = str(location)
     scheme, _, _ = text.partition("://") if "://" in text else ("", "", "")
@@ -167,7 +176,12 @@ def locate(location: str | Path, options: S3Options | None = None) -> Location:
         raise UserError(
             f"a log store cannot lie at {text}", remedy="Give a folder or s3://bucket/prefix."
         )
-    return Location(text, pafs.LocalFileSystem(), str(Path(text).resolve()), is_local=True)
+    root = Path(text).resolve()
+    if root.exists() and not root.is_dir():
+        raise UserError(
+            f"log store {text} is no folder", remedy="Give a folder or s3://bucket/prefix."
+        )
+    return Location(text, pafs.LocalFileSystem(), str(root), is_local=True)
 
 
 def _in_s3(text: str, options: S3Options) -> Location:

@@ -21,6 +21,7 @@ NOT_SERVED = "__HIVE_DEFAULT_PARTITION__"
 folder for each would let them fill the store with folders."""
 _DAY_NS = 86_400 * 1_000_000_000
 _ROW_GROUP = 65_536
+_LONGEST_NAME = 200
 
 
 def write_parts(location: Location, kind: str, table: pa.Table, name: str) -> list[Part]:
@@ -38,7 +39,7 @@ def columns_digest(kind: str) -> str:
 
 
 def _write(location: Location, kind: str, model: str, date: str, rows: pa.Table, name: str) -> Part:
-    path = f"kind={kind}/model={quote(model, safe='')}/date={date}/{name}.parquet"
+    path = f"kind={kind}/model={_folder_name(model)}/date={date}/{name}.parquet"
     with location.writing(path) as stream:
         pq.write_table(rows, stream, compression="zstd", row_group_size=_ROW_GROUP)
     bounds = pc.min_max(rows.column("timestamp_ns")).as_py()
@@ -53,6 +54,14 @@ def _write(location: Location, kind: str, model: str, date: str, rows: pa.Table,
         max_ns=bounds["max"],
         columns=columns_digest(kind),
     )
+
+
+def _folder_name(model: str) -> str:
+    """A model's name as part of a path; of a very long one, the beginning and a digest."""
+    quoted = quote(model, safe="")
+    if len(quoted) <= _LONGEST_NAME:
+        return quoted
+    return f"{quoted[:_LONGEST_NAME]}~{hashlib.sha256(model.encode()).hexdigest()[:16]}"
 
 
 def _partitions(kind: str, table: pa.Table) -> Iterator[tuple[str, str, pa.Table]]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from monitoring.storing.connection import reading_parts
 from monitoring.storing.ledger import Part
 from monitoring.storing.location import Location
 from monitoring.storing.record_types import arrow_schema
@@ -53,7 +54,8 @@ def without_known(
     """Return the rows of a table that are neither there twice nor known, in their order.
 
     Known is what lies in the given parts of the store and, if one is named, in a table of the
-    connection. Parts whose time span does not touch that of the table are not opened.
+    connection. Parts whose time span does not touch that of the table are not opened. Raises
+    `UserError` for a part that is gone or damaged.
     """
     key = key_of(kind)
     bounds = pc.min_max(table.column("timestamp_ns")).as_py()
@@ -62,10 +64,12 @@ def without_known(
     known = [known_table] if known_table else []
     positions = pa.array(range(len(table)), pa.int64())
     connection.register(_BATCH, table.select(key).append_column("position", positions))
-    if near:
-        connection.register(_PARTS, _keys_of_parts(location, kind, near))
-        known.append(_PARTS)
-    kept = connection.sql(_query(key, known), params=[start, end] * len(known)).to_arrow_table()
+    with reading_parts(location.name):
+        if near:
+            connection.register(_PARTS, _keys_of_parts(location, kind, near))
+            known.append(_PARTS)
+        query = connection.sql(_query(key, known), params=[start, end] * len(known))
+        kept = query.to_arrow_table()
     connection.unregister(_BATCH)
     if near:
         connection.unregister(_PARTS)

@@ -36,6 +36,11 @@ def decoder(*, strict: bool) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kinds[0] | kinds[1])
 
 
+def kind_of(struct: type[msgspec.Struct]) -> str:
+    """The kind of the records that a decoder made of this type."""
+    return str(struct.__struct_config__.tag)
+
+
 @cache
 def arrow_schema(kind: str) -> pa.Schema:
     """The columns of one kind of record, in the schema's order; optional ones may be null."""

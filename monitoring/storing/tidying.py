@@ -13,7 +13,7 @@ from itertools import groupby
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from monitoring.storing.connection import open_connection
+from monitoring.storing.connection import open_connection, reading_parts
 from monitoring.storing.ledger import VERSION, Entry, Ledger, Part, age_s, new_commit, write_entry
 from monitoring.storing.location import Location
 from monitoring.storing.parts import columns_digest, write_parts
@@ -110,4 +110,6 @@ def _is_current(part: Part) -> bool:
 def _read(location: Location, parts: Sequence[Part]) -> pa.Table:
     paths = [location.path(part.path) for part in parts]
     schema = arrow_schema(parts[0].kind)
-    return ds.dataset(paths, schema, format="parquet", filesystem=location.filesystem).to_table()
+    with reading_parts(location.name):
+        found = ds.dataset(paths, schema, format="parquet", filesystem=location.filesystem)
+        return found.to_table()

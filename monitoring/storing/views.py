@@ -10,7 +10,7 @@ import duckdb
 import pyarrow.dataset as ds
 
 from monitoring.storing.collector import collector_paused
-from monitoring.storing.connection import lock, open_connection, quoted
+from monitoring.storing.connection import lock, open_connection, quoted, reading_parts
 from monitoring.storing.ledger import Ledger, Part, read_ledger
 from monitoring.storing.lines import decode_block, read_blocks
 from monitoring.storing.live import Source, not_taken, open_source, sources
@@ -53,13 +53,8 @@ def connect(
         connection = open_connection()
         report = _load_live(connection, location, ledger, live)
         if not live or not _changed(ledger, read_ledger(location), live):
-            try:
+            with reading_parts(location.name):
                 _make_views(connection, location, ledger, start_ns, end_ns)
-            except (duckdb.Error, OSError) as error:
-                raise UserError(
-                    f"log store {location.name}: {str(error).splitlines()[0]}",
-                    remedy="Restore the file; the ledger names it.",
-                ) from error
             return connection, report
         connection.close()  # a compaction took some of them while we read: look again
     raise UserError(f"{location.name} is being compacted", remedy="Try again.")

@@ -16,6 +16,7 @@ from release.server_config import PORTS
 from tests.cli.in_process import run_here
 from torchkeep import __version__
 from torchkeep.cli.main import VERBS, verb_name
+from torchkeep.command_line import complain
 
 
 def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -154,3 +155,9 @@ def test_every_help_has_an_example(tmp_path: Path, verb: str) -> None:
     assert done.returncode == 0
     assert "Examples" in done.stdout
     assert f"torchkeep {verb}" in done.stdout.partition("Examples")[2]
+
+
+def test_what_a_caller_chose_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    complain("no model \x1b[31m\x9b2J\r here")
+    told = capsys.readouterr().err
+    assert told.replace("\N{REPLACEMENT CHARACTER}", "?") == "error: no model ?[31m?2J? here\n"

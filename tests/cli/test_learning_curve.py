@@ -72,7 +72,7 @@ def test_own_data_of_one_class_are_told(project: Project, tmp_path: Path) -> Non
 
 def test_a_broken_off_study_keeps_its_finished_trainings(project: Project) -> None:
     home = project.folder / "home"
-    command = project.command(*SHORT, "--epochs", "30", "--seed", "5")
+    command = project.command(*SHORT, "--epochs", "60", "--seed", "5")
     process = subprocess.Popen(
         command,
         cwd=project.folder,
@@ -85,7 +85,7 @@ def test_a_broken_off_study_keeps_its_finished_trainings(project: Project) -> No
         assert process.stderr is not None
         for line in process.stderr:
             done, _, total = line.rpartition(" ")[2].partition("/")
-            if line.startswith("train on growing") and 3 * int(done) > int(total):
+            if line.startswith("train on growing") and 4 * int(done) > int(total):
                 break
         process.send_signal(signal.SIGINT)
         printed, rest = process.communicate(timeout=60)

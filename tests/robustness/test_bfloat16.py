@@ -124,6 +124,8 @@ def test_detectors_of_another_dtype_are_fitted_anew(reduced: ModelArtifact, digi
     def refuse(step: str, done: int, total: int) -> None:
         raise AssertionError("fitted again")
 
-    assert fitted(reduced, digits, REDUCED, CPU, refuse) == reduced
+    whole = fitted(reduced, digits, REDUCED, CPU, quiet)  # its reference alone is missing
+    assert whole.manifest.screening == reduced.manifest.screening
+    assert fitted(whole, digits, REDUCED, CPU, refuse) == whole
     with pytest.raises(AssertionError, match="fitted again"):
-        fitted(reduced, digits, QUICK, CPU, refuse)
+        fitted(whole, digits, QUICK, CPU, refuse)

@@ -34,10 +34,6 @@ class ModelsConfig:
     trusted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.trusted, str):  # what TOML gives for one name without brackets
-            raise SettingsError(
-                "[models] trusted is a text", remedy=f'Give a list: trusted = ["{self.trusted}"].'
-            )
         for name in self.trusted:
             _check_name(name)
 

@@ -14,7 +14,7 @@ from monitoring.findings import State, findings, headline
 from monitoring.health import Health
 from monitoring.moment import moment
 from monitoring.novelty import NoveltyReport
-from torchkeep.cli.printable import printable
+from torchkeep.printable import printable
 
 if TYPE_CHECKING:
     from torchkeep.cli.simulation import Simulated

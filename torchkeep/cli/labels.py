@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from torchkeep.errors import DataError, SettingsError
+from torchkeep.errors import DataError
 from torchkeep.output import AsJson, print_json
+from torchkeep.printable import printable
 
 if TYPE_CHECKING:
     from monitoring.label_files import LabelFile
@@ -91,7 +92,8 @@ def add(
 @labels.command()
 def show(
     as_of: Annotated[
-        str | None, typer.Option(help="Count what was known then: ISO 8601, UTC by default.")
+        str | None,
+        typer.Option(help="Count what was known then: 24h before now, or a date and time (UTC)."),
     ] = None,
     table: Table = None,
     as_json: AsJson = False,
@@ -104,8 +106,12 @@ def show(
         torchkeep labels show --as-of 2026-11-01T12:00 --json
 
     """
+    from torchkeep.cli.look_span import parse_time
+
     store = _store(table)
-    held = store.read(as_of_ns=_nanoseconds(as_of))
+    held = store.read(
+        as_of_ns=None if as_of is None else parse_time(as_of, time.time_ns(), "--as-of")
+    )
     names = dict.fromkeys(sorted(set(held.label.tolist())), 0)
     for label in held.label.tolist():
         names[label] += 1
@@ -128,9 +134,9 @@ def show(
         f"{held.revised} revised, {held.conflicting} conflicting (left out), {held.later} later"
     )
     for label, count in names.items():
-        console.print(f"{label if label.isprintable() else ascii(label)}: {count}")
+        console.print(f"{printable(label)}: {count}")
     for name in held.unreadable:
-        console.print(f"unreadable: {name}")
+        console.print(f"unreadable: {printable(name)}")
 
 
 def _print_added(found: LabelFile, store: LabelStore) -> None:
@@ -141,7 +147,7 @@ def _print_added(found: LabelFile, store: LabelStore) -> None:
     for example in found.examples:
         console.print(f"  {example}")
     if found.ignored:
-        console.print(f"columns ignored: {', '.join(found.ignored)}")
+        console.print(f"columns ignored: {', '.join(map(printable, found.ignored))}")
 
 
 def _store(table: Path | None) -> LabelStore:
@@ -149,18 +155,6 @@ def _store(table: Path | None) -> LabelStore:
     from torchkeep.paths import Home
 
     return LabelStore.default(Home.default()) if table is None else LabelStore(table)
-
-
-def _nanoseconds(moment: str | None) -> int | None:
-    if moment is None:
-        return None
-    try:
-        time = datetime.fromisoformat(moment)
-    except ValueError as error:
-        raise SettingsError(
-            f"--as-of is {moment!r}", remedy="Give a time such as 2026-11-01T12:00."
-        ) from error
-    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1e9)
 
 
 def _console() -> Console:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from monitoring.log_reader import Kind
+from torchkeep.printable import printable
 
 if TYPE_CHECKING:
     from monitoring.log_reader import Record
@@ -148,9 +149,4 @@ def _number(value: object, digits: int) -> str:
 
 
 def _text(value: object) -> str:
-    """A value as text that cannot steer a terminal: callers chose some of what is logged."""
-    if value is None:
-        return "-"
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value)
-    )
+    return "-" if value is None else printable(str(value))

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from torchkeep.cli.printable import printable
 from torchkeep.output import print_json
+from torchkeep.printable import printable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -92,6 +92,11 @@ def print_report(location: str, report: CompactionReport) -> None:
 
 
 def _for_json(value: Any) -> Any:
+    """A value of DuckDB as JSON can hold it: keys of maps are texts there."""
+    if isinstance(value, dict):
+        return {str(key): _for_json(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_for_json(one) for one in value]
     if isinstance(value, Decimal):
         return float(value)
     return str(value) if isinstance(value, int) and abs(value) >= 2**63 else value

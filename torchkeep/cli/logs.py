@@ -74,11 +74,11 @@ def query(
         torchkeep logs query "SELECT screening.verdict, count(*) FROM inference GROUP BY 1" --json
 
     """
-    from monitoring.storing.select import select
+    from monitoring.storing.select import errors_told, select
 
     if as_csv and as_json:
         raise UserError("--csv and --json exclude each other", remedy="Give one of them.")
-    with _store(store, directory).connect() as connection:
+    with _store(store, directory).connect() as connection, errors_told():
         result = select(connection, sql)
         columns = [str(column[0]) for column in result.description or ()]
         if as_json:

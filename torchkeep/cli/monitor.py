@@ -170,7 +170,7 @@ def _follow(look: Callable[[], Health], seconds: float, *, as_json: bool) -> Non
         began = time.monotonic()
         try:
             told = _show_next(look(), told, as_json=as_json)
-        except UserError as error:
+        except (UserError, OSError) as error:  # a disk that is full for a while
             if not told:
                 raise  # it never worked
             complain(str(error))

@@ -131,7 +131,7 @@ def take_closed_segments(place: Place) -> None:
     """Compact the log; one that another process compacts right now is read as it is."""
     try:
         place.store.compact(keep_segments=place.config.keep_segments)
-    except UserError as error:
+    except (UserError, OSError) as error:  # a disk that is full, a store that may only be read
         Console(stderr=True).print(f"not compacted: {error}", markup=False, soft_wrap=True)
 
 

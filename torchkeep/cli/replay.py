@@ -244,7 +244,7 @@ def _verdict(*, failed: bool, suspicious: bool) -> Verdict:
 
 
 def _tell(one: Comparison) -> None:
-    from torchkeep.cli.printable import printable
+    from torchkeep.printable import printable
 
     console = Console()
     title = f"{one.request_id}, item {one.item}: version {one.before_version} as logged, "

@@ -82,6 +82,37 @@ def test_a_connection_that_refused_or_says_so_is_not_used_again(answer: bytes) -
     run(scene())
 
 
+def test_the_beginning_of_a_second_answer_is_not_left_to_the_next_call() -> None:
+    async def scene() -> None:
+        async with raw_server() as server:
+            second = SIZED.replace(b"hello", b"wrong")
+            server.sayings = [[SIZED + second[:-1]], [second[-1:], SIZED], [SIZED]]
+            connections = Connections(server.address, 100)
+            assert await connections.ask(ASKED) == HELLO
+            server.sayings.pop(0)
+            assert await connections.ask(ASKED) == HELLO
+            assert server.connections == 2
+            connections.close()
+
+    run(scene())
+
+
+UPGRADE = b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"
+
+
+def test_an_upgrade_is_a_refusal() -> None:
+    async def scene() -> None:
+        connection = Connection(5)
+        connection.connection_made(Cable())
+        reply = asyncio.create_task(connection.ask(ASKED))
+        await asyncio.sleep(0)
+        connection.data_received(UPGRADE)
+        assert (await reply).status == 101
+        assert not connection.usable
+
+    asyncio.run(scene())
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [

@@ -192,7 +192,9 @@ def test_too_many_waiting_events_cost_the_oldest_and_are_counted(path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"\xff", b"[]", b'{"alerts": 3}', b'{"version": 9}']
+    "content",
+    [b"", b"{", b"\xff", b"[]", b'{"alerts": 3}', b'{"version": 9}', b'{"more": ' + b"[" * 10**5],
+    ids=["empty", "torn", "not UTF-8", "list", "wrong type", "version", "deep"],
 )
 def test_a_damaged_state_is_set_aside_and_told(path: Path, content: bytes) -> None:
     watch = Watch(path, slow())

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import socket
 import threading
 import time
 from pathlib import Path
@@ -95,6 +96,18 @@ def test_a_sink_that_does_not_answer_holds_nobody_up(tmp_path: Path) -> None:
         sent = tell(tmp_path / "s", webhook_url=receiver.url, deadline_s=0.3)
         assert time.monotonic() - begin < 20  # its own timeouts would add up to more than this
     assert (sent.waiting, sent.fault) == (1, "not done within 0.3 s")
+
+
+def test_a_name_server_that_does_not_answer_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers.wait() and [])
+    try:
+        sent = tell(tmp_path / "s", webhook_url="http://example.org/alerts", deadline_s=0.3)
+    finally:
+        answers.set()
+    assert (sent.fault, sent.waiting) == ("not done within 0.3 s", 1)
 
 
 def test_no_log_line_holds_the_address(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

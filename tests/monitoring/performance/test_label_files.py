@@ -146,6 +146,14 @@ def test_a_file_that_cannot_be_used_is_refused(
         read(tmp_path / name, content)
 
 
+def test_a_table_with_a_column_twice_is_refused(tmp_path: Path) -> None:
+    columns = [pa.array(["r1"]), pa.array(["r2"]), pa.array(["7"])]
+    table = pa.Table.from_arrays(columns, names=["request_id", "request_id", "label"])
+    pq.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(DataError, match="a column twice"):
+        read_label_file(tmp_path / "x.parquet")
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="No such file"):
         read_label_file(tmp_path / "x.jsonl")

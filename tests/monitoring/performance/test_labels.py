@@ -43,6 +43,12 @@ def test_a_table_that_is_not_there_holds_nothing(store: LabelStore) -> None:
     assert not store.location.exists()
 
 
+def test_what_is_no_folder_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "labels").write_text("request_id,label")
+    with pytest.raises(UserError, match=r"labels cannot be read from .*: Not a directory"):
+        LabelStore(tmp_path / "labels").read()
+
+
 def test_the_latest_label_wins_whatever_was_added_last(store: LabelStore) -> None:
     store.add(table(("r1", "dog", 20), ("r2", "cat", 10)))
     store.add(table(("r1", "cat", 10)))
@@ -79,6 +85,13 @@ def test_the_same_label_twice_is_neither_revised_nor_in_conflict(store: LabelSto
     labels = store.read()
     assert (len(labels), labels.revised, labels.conflicting) == (1, 0, 0)
     assert labels.labelled_at_ns.tolist() == [20]
+
+
+def test_one_long_label_does_not_make_all_long(store: LabelStore) -> None:
+    store.add(table(*((f"r{number}", "cat", 1) for number in range(1000)), ("r", "x" * 1000, 1)))
+    labels = store.read()
+    assert len(labels) == 1001
+    assert labels.label.nbytes + labels.request_id.nbytes < 100_000
 
 
 def test_items_and_clients_are_told_apart(store: LabelStore) -> None:

@@ -55,8 +55,16 @@ def test_what_was_known_at_a_time_can_be_asked(file: Path) -> None:
     then = json.loads(run("show", "--as-of", "2026-01-01T12:00", "--json").stdout)
     assert (then["labels"], then["later"]) == ({"7": 1}, 1)
     assert "7: 1" in run("show", "--as-of", "2026-01-01T13:00+01:00").stdout
-    with pytest.raises(SettingsError, match="--as-of is 'yesterday'"):
+    assert json.loads(run("show", "--as-of", "1h", "--json").stdout)["labels"] == {"8": 1}
+    with pytest.raises(SettingsError, match="--as-of 'yesterday' is no time"):
         run("show", "--as-of", "yesterday")
+
+
+def test_a_column_cannot_steer_the_terminal(file: Path) -> None:
+    file.write_text("request_id,label,\x1b[31mred\nr1,\x1b]0;title,x\n")
+    shown = run("add", file).stdout + run("show").stdout
+    assert "\N{REPLACEMENT CHARACTER}[31mred" in shown
+    assert "\x1b" not in shown
 
 
 def test_strict_adds_all_or_nothing(file: Path) -> None:

@@ -50,6 +50,17 @@ def test_what_labels_say_is_what_sklearn_says() -> None:
     assert found.median_delay_s == 60.0
 
 
+def test_labels_that_hint_at_a_mistake_are_told() -> None:
+    window = a_window(2)
+    usual = with_truth(window, np.array([0, 1]), elsewhere=7)
+    assert not any("labels" in note for note in performance(window, joined=usual).notes)
+    joined = with_truth(window, np.array([0, 1]), early=3, unknown_class=4, unreadable_files=5)
+    notes = performance(window, joined=joined).notes
+    assert "3 labels are older than their request: a clock is wrong" in notes
+    assert "4 labels are no class of the model" in notes
+    assert "5 files of labels cannot be read: what they hold is not counted" in notes
+
+
 def test_classes_without_cases_have_no_value_and_spoil_no_mean() -> None:
     window = a_window(4)
     found = performance(window, joined=with_truth(window, np.array([0, 0, 1, 1]))).realised

@@ -108,10 +108,28 @@ def test_an_item_of_the_future_is_counted_and_left_for_later() -> None:
     detector = started()
     minutes = 60 * 10**9
     window = joined(a_window(5, 1), a_window(1, 2, first_ns=5 * minutes))
-    detector.update(window, now_ns=minutes)
-    assert (detector.counts.judged, detector.counts.ahead) == (5, 1)
+    for _ in range(3):
+        detector.update(window, now_ns=minutes)
+        assert (detector.counts.judged, detector.counts.ahead) == (5, 1)
     detector.update(window, now_ns=5 * minutes)
-    assert (detector.counts.judged, detector.counts.late) == (6, 0)
+    assert (detector.counts.judged, detector.counts.late, detector.counts.ahead) == (6, 0, 0)
+
+
+def test_frames_of_a_session_count_once_a_minute_however_the_windows_cut_them() -> None:
+    frames = 150
+    window = a_window(
+        frames,
+        1,
+        timestamp_ns=np.arange(frames, dtype=np.int64) * 10**9,
+        session=np.full(frames, "video"),
+    )
+    whole, cut = started(), started()
+    whole.update(window, now_ns=NOW_NS)
+    for start in range(0, frames, 7):
+        cut.update(window.take(np.arange(start, min(start + 7, frames))), now_ns=NOW_NS)
+        cut = SequentialAlarm.from_json(cut.to_json(), REFERENCE)
+    assert (whole.counts.judged, whole.counts.dependent) == (3, 147)
+    assert cut.to_json() == whole.to_json()
 
 
 def without(window: Window, what: str) -> Window:

@@ -83,13 +83,18 @@ DAMAGE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "unexpected keyword": lambda state: state | {"config": {"colour": 0}},
     "it is of cars": lambda state: state | {"model": "cars"},
     "it is of pets": lambda state: state | {"artifact_digest": "cd" * 32},
-    "won is not finite": lambda state: state | {"won": [float("inf")] * len(state["won"])},
+    "`float` <= 1e.200 - at `..won": lambda state: state | {"won": [1e308] * len(state["won"])},
+    "`float` <= 1e.200 - at `..cus": lambda state: state | {"cusum": [float("inf")]},
+    "`float` >= 0.0 - at `..won": lambda state: state | {"won": [float("nan")] * 9},
+    "`int` <= 9007199254740992": lambda state: state | {"judged": 2**63 - 1},
+    "watermark": lambda state: state | {"watermark": [2**63, "r1", 0]},
     "bets": lambda state: state | {"since": state["since"][1:]},
     "row of scores is not whole": lambda state: state | {"recent": base64_of(b"12345")},
     "a score is not finite": lambda state: state | {"pending": base64_of(b"\0\0\xc0\x7f" * 7)},
     "bytes of classes": lambda state: state | {"recent_predicted": ""},
     "does not have": lambda state: state | {"recent_predicted": base64_of(b"\x63\0\0\0" * 64)},
     "hash is not whole": lambda state: state | {"recalled": base64_of(b"123")},
+    "times of": lambda state: state | {"sessions_ns": [1]},
     "more items than it may": lambda state: (
         state | {"pending": base64_of(bytes(28 * 32)), "pending_predicted": base64_of(bytes(128))}
     ),
@@ -121,6 +126,27 @@ def test_a_state_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     state_path(tmp_path, REFERENCE).mkdir()
     with pytest.raises(DataError, match="cannot be read"):
         load(state_path(tmp_path, REFERENCE), REFERENCE)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    lock = state_path(tmp_path, REFERENCE).with_suffix(".lock")
+    lock.symlink_to(tmp_path / "elsewhere")
+    for folder in (tmp_path / "file", tmp_path):
+        with (
+            pytest.raises(UserError, match="cannot be locked"),
+            followed(folder, REFERENCE, CONFIG),
+        ):
+            raise AssertionError
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_disk_that_is_full_is_named(tmp_path: Path) -> None:
+    path = state_path(tmp_path, REFERENCE)
+    with pytest.raises(UserError, match="cannot be written"), followed(tmp_path, REFERENCE, CONFIG):
+        path.mkdir()  # stands for whatever keeps a file from being replaced
+    with pytest.raises(DataError, match="cannot be read"), followed(tmp_path, REFERENCE, CONFIG):
+        raise AssertionError
 
 
 anything = st.recursive(

@@ -58,6 +58,9 @@ def test_large_and_odd_values_are_printed(home: Path) -> None:
     query = "SELECT min(timestamp_ns)::HUGEINT * 1000 AS s, date, NULL AS n FROM inference"
     answer = json.loads(run("query", f"{query} GROUP BY ALL LIMIT 1", "--json"))
     assert answer["rows"][0][:2] == [str(NOON_NS * 1000), "2026-01-31"]
+    query = "SELECT histogram(item) AS counts, [170141183460469231731687303715884105727] AS large"
+    answer = json.loads(run("query", f"{query} FROM inference", "--json"))
+    assert answer["rows"] == [[{"0": 5}, [str(2**127 - 1)]]]
     log_of(home / "request-log", [a_record("\x1b[31mred\x1b[0m\nnew line")])
     table = run("query", "SELECT request_id FROM inference")
     assert "\x1b" not in table

@@ -63,6 +63,26 @@ def test_records_lie_in_folders_of_kind_model_and_date(tmp_path: Path, log: Path
     assert store.summary().partitions == report.partitions
 
 
+def test_a_model_with_a_very_long_name_has_a_folder_too(store: LogStore, log: Path) -> None:
+    names = ["é" * 300 + end for end in ("a", "b")]
+    log_of(log, [a_record(f"r{number}", model=name) for number, name in enumerate(names)])
+    assert len(store.compact().partitions) == 2
+    assert rows(store, "SELECT DISTINCT model FROM inference ORDER BY 1") == [(n,) for n in names]
+
+
+def test_files_of_somebody_else_stay(tmp_path: Path, store: LogStore, log: Path) -> None:
+    theirs = [
+        tmp_path / "store" / name
+        for name in ("kind=mine/x.csv", "quarantine/mail.eml", ".tmp-notes", "quarantine/.tmp-mine")
+    ]
+    for path in theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    log_of(log, [a_record("r1")])
+    assert store.compact().orphans_removed == 0
+    assert all(path.exists() for path in theirs)
+
+
 def test_a_segment_is_taken_once(store: LogStore, log: Path) -> None:
     log_of(log, [a_record("r1")])
     assert store.compact().records == 1
@@ -217,6 +237,17 @@ def test_unknown_fields_are_counted_and_their_records_kept(store: LogStore, log:
     report = store.compact()
     assert (report.records, report.quarantined) == (3, {})
     assert report.unknown_fields == {"shoe_size": 1, "...": 1}
+
+
+@pytest.mark.parametrize("value", [b"1e999", b"9" * 400, b'"\xff"', b"[" * 900 + b"]" * 900])
+def test_an_unknown_field_may_hold_what_no_parser_takes(
+    store: LogStore, log: Path, value: bytes
+) -> None:
+    odd = line(a_record("odd"))[:-2] + b',"odd":' + value + b"}\n"
+    segment_of(log, [GOOD, odd])
+    report = store.compact()
+    assert report.records + sum(report.quarantined.values()) == 2
+    assert report.unknown_fields == ({"odd": 1} if report.records == 2 else {})
 
 
 def test_records_from_the_future_are_kept_and_counted(store: LogStore, log: Path) -> None:

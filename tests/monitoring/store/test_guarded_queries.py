@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from monitoring.store import LogStore
-from monitoring.storing.select import select
+from monitoring.storing.select import errors_told, select
 from tests.monitoring.records import a_record
 from tests.monitoring.store.logged import log_of
 from torchkeep.errors import UserError
@@ -35,7 +35,8 @@ def test_the_views_are_read(connection: duckdb.DuckDBPyConnection) -> None:
     assert select(connection, "SELECT request_id FROM inference").fetchall() == [("r1",)]
     described = select(connection, "DESCRIBE access").fetchall()
     assert ("total_ms", "DOUBLE") in [row[:2] for row in described]
-    assert select(connection, "EXPLAIN SELECT 1").fetchall()
+    assert select(connection, "WITH a AS (FROM inference) FROM a UNION ALL FROM a").fetchall()
+    assert select(connection, "SELECT unnest(prediction) FROM inference, range(2)").fetchall()
     assert select(connection, "SELECT ?", [7]).fetchall() == [(7,)]
 
 
@@ -56,7 +57,7 @@ def test_the_views_are_read(connection: duckdb.DuckDBPyConnection) -> None:
 def test_no_other_file_is_read(
     connection: duckdb.DuckDBPyConnection, place: Path, query: str
 ) -> None:
-    with pytest.raises(UserError, match="Error") as told:
+    with pytest.raises(UserError, match=r"Error|the table function \w+ is not run") as told:
         select(connection, query.format(place=place.as_posix().replace("'", "''")))
     assert "hunter2" not in str(told.value)
     assert "\n" not in str(told.value)
@@ -77,6 +78,8 @@ def test_no_other_file_is_read(
         "SELECT 1; SELECT 2",
         "SELECT 1; COPY (SELECT 1) TO '{place}/out.csv'",
         "EXPLAIN ANALYZE COPY inference TO '{place}/out.csv'",
+        "EXPLAIN ANALYZE DELETE FROM live_inference",
+        "WITH a AS (DELETE FROM live_inference RETURNING *) FROM a",
         "",
         "-- nothing",
     ],
@@ -88,6 +91,29 @@ def test_only_one_query_that_reads_is_run(
         select(connection, query.format(place=place.as_posix().replace("'", "''")))
     assert not (place / "out.csv").exists()
     assert select(connection, "SELECT count(*) FROM inference").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "EXPLAIN ANALYZE {copy}",
+        "WITH a AS ({copy}) FROM a",
+        "SELECT (WITH a AS ({copy}) SELECT count(*) FROM a)",
+        "DESCRIBE WITH a AS ({copy}) FROM a",
+        "FROM query('WITH a AS ({quoted}) FROM a')",
+    ],
+)
+def test_files_of_the_store_are_not_written(
+    connection: duckdb.DuckDBPyConnection, place: Path, query: str
+) -> None:
+    """The connection may open the parts of the store, so DuckDB itself would write them."""
+    (part,) = (place / "store").rglob("*.parquet")
+    content = part.read_bytes()
+    target = part.as_posix().replace("'", "''")
+    copy = f"COPY (SELECT 1 AS a) TO '{target}' (USE_TMP_FILE false)"
+    with pytest.raises(UserError, match="read"):
+        select(connection, query.format(copy=copy, quoted=copy.replace("'", "''")))
+    assert part.read_bytes() == content
 
 
 def test_the_connection_itself_is_locked(
@@ -114,5 +140,11 @@ def test_a_wrong_query_is_told_in_one_line(connection: duckdb.DuckDBPyConnection
         select(connection, "SELECT latency\nFROM access")
     with pytest.raises(UserError, match=r"^Parser Error"):
         select(connection, "SELEKT 1")
+    late = select(
+        connection,
+        "SELECT CASE WHEN range > 3000000 THEN error('late') ELSE range END FROM range(4000000)",
+    )
+    with pytest.raises(UserError, match=r"^Invalid Input Error: late"), errors_told():
+        late.fetchall()
     with pytest.raises(UserError, match=r"^Conversion Error"):
         select(connection, "SELECT request_id::INTEGER FROM inference").fetchall()

@@ -42,6 +42,16 @@ def test_places_that_are_none() -> None:
     assert "secret" not in str(told.value).replace("credentials", "")
 
 
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(UserError, match=r"file is no folder. Give a folder"):
+        LogStore(file)
+    store = LogStore(file / "below", log_of(tmp_path / "log", [a_record("r1")]))
+    with pytest.raises(UserError, match=r"cannot be written: Not a directory. Name another folder"):
+        store.compact()
+
+
 def test_a_store_may_be_named_by_a_way_around(tmp_path: Path) -> None:
     log = log_of(tmp_path / "log", [a_record("r1")])
     (tmp_path / "link").symlink_to(tmp_path)
@@ -52,14 +62,22 @@ def test_a_store_may_be_named_by_a_way_around(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, b"", b"PAR1 no"])
 def test_a_part_that_is_gone_or_damaged_is_told(tmp_path: Path, content: bytes | None) -> None:
-    store = LogStore(tmp_path / "store", log_of(tmp_path / "log", [a_record("r1")]))
+    time_ns = a_record()["timestamp_ns"]
+    record = a_record("r1", timestamp_ns=time_ns)
+    store = LogStore(tmp_path / "store", log_of(tmp_path / "log", [record]))
     store.compact()
     (part,) = (tmp_path / "store").rglob("*.parquet")
     part.unlink()
     if content is not None:
         part.write_bytes(content)
-    with pytest.raises(UserError, match=rf"{part.name}.* Restore the file"):
+    told = rf"{part.name}.* Restore the file"
+    with pytest.raises(UserError, match=told):
         store.connect()
+    log_of(tmp_path / "log", [a_record("r1", timestamp_ns=time_ns)])
+    with pytest.raises(UserError, match=told):
+        store.connect()
+    with pytest.raises(UserError, match=told):
+        store.compact()
 
 
 def test_a_damaged_ledger_is_told_and_not_passed_over(tmp_path: Path) -> None:
