@@ -8,7 +8,7 @@ TORCH_PIP_ARGS ?=
 TEST_ARGS      ?=
 BENCH_ARGS     ?=
 # Tests of one file share a process; a file that starts a server starts it once.
-TEST_PROCESSES ?= -n logical --maxprocesses 4 --dist loadfile
+TEST_PROCESSES ?= -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input

@@ -20,6 +20,14 @@ pytest_plugins = ["tests.skip_policy"]
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread gives one result, and tests share cores
 
 
+LONGEST_FILES = ("tests/training/test_processes.py", "tests/cli/test_evaluate.py")
+"""Begun first where several processes share the files: else one of them is alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST_FILES))
+
+
 def quiet(step: str, done: int, total: int) -> None:
     """Report no progress."""
 

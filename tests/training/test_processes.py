@@ -80,8 +80,9 @@ def test_a_dead_process_ends_the_others_with_exit_code_3_and_a_message(
     assert process.wait(timeout=60) != 0
     assert not leader.is_running()
     said = training.said
-    assert "error: process 0" in said
-    assert "exitcode  : 3 " in said, said
+    assert "Signal 9 (SIGKILL)" in said, said
+    if "error: process 0" in said:  # unless torchrun saw the death first, and ended the leader
+        assert "exitcode  : 3 " in said, said
     assert "Traceback" not in said.partition("ChildFailedError")[0].partition("error: process")[0]
 
 
