@@ -191,8 +191,12 @@ def test_following_goes_on_until_ctrl_c(watched: Watched) -> None:
 
 
 def test_the_report_is_one_page_and_follows_what_monitor_says(
-    watched: Watched, tmp_path: Path
+    watched: Watched, digits: Splits, tmp_path: Path
 ) -> None:
+    dark = (digits.test.images[:250] * 0.6).astype(np.uint8)
+    with Client(watched.served.running.rest, model="digits", token=watched.served.key) as client:
+        for image in dark:
+            client.predict(image)
     page = tmp_path / "report.html"
     words = ("report", "--artifact", str(watched.served.artifact.path), "-o", str(page))
     said = watched.run(*words)
