@@ -19,7 +19,10 @@ WHOLE = f"{LINE}\n{LINE}\n".encode()
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("digits.csv.gz", gzip.compress(WHOLE)), ("optdigits.tes", WHOLE.replace(b"\n", b"\r\n"))],
+    [
+        ("digits.csv.gz", gzip.compress(WHOLE, mtime=0)),
+        ("optdigits.tes", WHOLE.replace(b"\n", b"\r\n")),
+    ],
 )
 def test_pixels_are_scaled_to_0_255(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
