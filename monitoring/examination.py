@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from monitoring.alerts.config import AlertsConfig
 from monitoring.alerts.engine import AlertReport, Alerts
+from monitoring.clock import CLOCK_TOLERANCE_NS
 from monitoring.deployments import deployments
 from monitoring.drift_analysis import DriftConfig, analyse
 from monitoring.drift_report import DriftReport
@@ -90,7 +91,7 @@ def examine(
     source: Source, subject: Subject, span: Span, methods: Methods, keeping: Keeping, *, now_ns: int
 ) -> Health:
     """Look at a model. What cannot be had is `Missing`; only faults of ours are exceptions."""
-    window, found = _read(source, subject, span, methods)
+    window, found = _read(source, subject, span, methods, now_ns)
     own = window.take(window.version == subject.version)
     joined = _joined(source, window)
     limits: dict[str, Any] = {
@@ -100,7 +101,7 @@ def examine(
     }
     parts: dict[str, Any] = {
         "drift": _drift(source, subject, window, joined, methods.drift),
-        "sequential": _sequential(source, subject, own, span, methods, keeping),
+        "sequential": _sequential(source, subject, own, span, methods, keeping, now_ns),
         "novelty": _novelty(subject, own, methods.novelty),
         "performance": performance(window, reference=_reference_or_none(subject), joined=joined),
         "latency": latency(source.connection, **limits),
@@ -125,15 +126,17 @@ def examine(
 
 
 def _read(
-    source: Source, subject: Subject, span: Span, methods: Methods
+    source: Source, subject: Subject, span: Span, methods: Methods, now_ns: int
 ) -> tuple[Window, WindowReport]:
+    """Read the span, but not what is dated after now: `traffic` counts those."""
+    ahead_ns = now_ns + CLOCK_TOLERANCE_NS
     return read_window_with_report(
         source.connection,
         model=subject.model,
         classes=subject.classes,
         feature_names=subject.feature_names,
         start_ns=span.start_ns,
-        end_ns=span.end_ns,
+        end_ns=ahead_ns if span.end_ns is None else min(span.end_ns, ahead_ns),
         version=span.version or None,
         correlation_id=span.correlation_id or None,
         last=min(span.last or methods.most_items, methods.most_items),
@@ -175,14 +178,16 @@ def _sequential(
     span: Span,
     methods: Methods,
     keeping: Keeping,
+    now_ns: int,
 ) -> SequentialReport | Missing:
     reference, config = subject.reference, methods.sequential
     if isinstance(reference, Missing):
         return reference
 
-    def since(start_ns: int) -> Window:
+    def since(start_ns: int) -> tuple[Window, int]:
         later = Span(start_ns=start_ns, end_ns=span.end_ns, version=subject.version)
-        return _read(source, subject, later, methods)[0]
+        items, found = _read(source, subject, later, methods, now_ns)
+        return items, found.not_last
 
     try:
         if keeping.state is None or span.narrowed:

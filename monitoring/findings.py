@@ -106,9 +106,11 @@ def _sequential(health: Health) -> Iterator[Finding]:
     elif not report.counts.judged:
         yield Finding("stream", State.UNKNOWN, "no item could be judged")
     else:
-        judged = f"{report.counts.judged:,} items, no alarm"
+        skipped = f", {report.skipped:,} skipped" if report.skipped else ""
+        judged = f"{report.counts.judged:,} items{skipped}, no alarm"
         rate = f"one false alarm in {report.average_run_length:,} items by design"
-        yield Finding("stream", State.GOOD, f"{judged} ({rate})")
+        state = State.LOOK if report.skipped else State.GOOD
+        yield Finding("stream", state, f"{judged} ({rate})")
 
 
 def _novelty(health: Health) -> Iterator[Finding]:

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from monitoring.clock import CLOCK_TOLERANCE_NS
 from monitoring.features import MODEL_FEATURES
-from monitoring.label_rows import CLOCK_TOLERANCE_NS
 from monitoring.labels import Labels
 from monitoring.window import NOT_PREDICTED, Window
 

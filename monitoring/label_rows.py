@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from monitoring.clock import CLOCK_TOLERANCE_NS
+
 MAX_TEXT = 1000
 """Characters of an id or a label."""
-CLOCK_TOLERANCE_NS = 5 * 60 * 1_000_000_000
-"""A label may be dated so far into the future: clocks differ."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WHOLE = re.compile(r"[0-9]{1,9}")

@@ -54,7 +54,7 @@ class QuarantineHistory:
             return msgspec.json.decode(self.path.read_bytes(), type=list[_Totals])
         except FileNotFoundError:
             return []
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise DataError(
                 self.path, f"it holds no totals ({error})", "a list of totals", remedy="Delete it."
             ) from error

@@ -35,6 +35,8 @@ class SequentialReport:
     counts: Counts
     scores: tuple[str, ...]
     left_out: Mapping[str, str]
+    skipped: int = 0
+    """Items since the last look that were not followed: more than one look reads."""
     path: tuple[PathPoint, ...] = ()
 
     @property

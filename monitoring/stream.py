@@ -6,6 +6,7 @@ N items
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,23 +29,38 @@ def follow(
     reference: Reference,
     config: SequentialConfig,
     window: Window,
-    read_since: Callable[[int], Window],
+    read_since: Callable[[int], tuple[Window, int]],
     *,
     path: bool = False,
 ) -> SequentialReport:
     """Go on from where the last look left off, and report on the span of `window`.
 
-    `read_since(ns)` returns the items of this version logged at that time or later; at the very
-    first look, those of `window` are taken. Raises as `followed` does.
+    `read_since(ns)` returns the items of this version logged at that time or later, and how many
+    older ones of these it left out; at the very first look, those of `window` are taken. Raises as
+    `followed` does.
     """
     with followed(state, reference, config) as detector:
         watermark = detector.watermark
-        latest = window if watermark is None else read_since(watermark[0] - GRACE_NS)
+        latest, skipped = _latest(window, watermark and watermark[0], read_since)
         history = AlarmHistory(state, reference.model, reference.artifact_digest)
         new = tuple(detector.update(latest))
         alarms = tuple(alarm for alarm in history.add(new) if _within(alarm.timestamp_ns, window))
         points = tuple(_path(SequentialAlarm.start(reference, config), window)) if path else ()
-        return _report(detector, config, alarms, new, followed=True, path=points)
+        return replace(
+            _report(detector, config, alarms, new, followed=True, path=points), skipped=skipped
+        )
+
+
+def _latest(
+    window: Window, seen_ns: int | None, read_since: Callable[[int], tuple[Window, int]]
+) -> tuple[Window, int]:
+    """Return the items to go on with, and how many that were never seen are not among them."""
+    if seen_ns is None:
+        return window, 0
+    latest, left_out = read_since(seen_ns - GRACE_NS)
+    if left_out:  # of these some may have been seen
+        _, left_out = read_since(seen_ns + 1)
+    return latest, left_out
 
 
 def look_once(

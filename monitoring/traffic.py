@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from monitoring.label_rows import CLOCK_TOLERANCE_NS
+from monitoring.clock import CLOCK_TOLERANCE_NS
 from monitoring.time_span import span_of
 from torchkeep.schema import ItemStatus, Verdict
 

@@ -92,6 +92,7 @@ def test_variables_of_every_type(tmp_path: Path) -> None:
         ("[server]\ncolour = 'green'", "Choose from: red, blue"),
         ("[server]\nport = 70000", "port 70000"),
         ("[server", "is not TOML"),
+        ("[server]\nport = ['secret']", r"port in .* is a list\. Give a whole number"),
         ("[server]\nnames = 3", r"\[server\] names in .* is no list. Give a list"),
         ("[server]\nparts = [3]", r"\[server\] parts, number 1, in .* is 3. Give a table"),
         ("[[server.parts]]\nweight = 1", "parts, number 1, in .* lacks 'name'"),

@@ -203,8 +203,15 @@ def _convert(value: Any, hint: Any, where: str, source: str = "") -> Any:
         return float(value)
     bool_as_int = kind is int and isinstance(value, bool)
     if isinstance(kind, type) and (bool_as_int or not isinstance(value, kind)):
-        raise SettingsError(f"{where} is {value!r}", remedy=f"Give {_article(kind)}.")
+        raise SettingsError(f"{where} is {_shown(value)}", remedy=f"Give {_article(kind)}.")
     return value
+
+
+def _shown(value: Any) -> str:
+    """A wrong value, but not what a list or table holds: there may be a secret in it."""
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "a table"
+    return repr(value)
 
 
 def _without_none(hint: Any) -> Any:

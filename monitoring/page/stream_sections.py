@@ -33,7 +33,9 @@ def _alarm(report: SequentialReport) -> Section:
     text = (
         f"An alarm rises where the statistic reaches {length:,}; without a change that takes "
         f"{length:,} items on average, or more. {judged:,} items judged, "
-        f"{report.counts.lacking:,} lacking, {report.counts.late:,} late; "
+        f"{report.counts.lacking:,} lacking, {report.counts.late:,} late, "
+        f"{report.counts.dependent:,} left out as of one session, "
+        f"{report.counts.ahead:,} dated after now, {report.skipped:,} skipped because there were too many at once; "
         f"alarms in this span: {len(report.alarms):,}. Scores: {', '.join(report.scores)}."
     )
     if report.left_out:

@@ -171,6 +171,20 @@ def test_users_whose_images_turn_dark_are_noticed(watched: Watched, digits: Spli
     watched.monitor("--fail-on", "nothing")
 
 
+def test_a_damaged_history_is_told_and_the_look_goes_on(watched: Watched, digits: Splits) -> None:
+    with Client(watched.served.running.rest, model="digits", token=watched.served.key) as client:
+        client.predict(digits.test.images[0])
+    state = watched.served.home.root / "monitoring"
+    state.mkdir(mode=0o700, exist_ok=True)
+    damaged = state / "quarantined.json"
+    damaged.write_text("{")
+    done = watched.invoke(*watched.words("--json", "--fail-on", "nothing"))
+    damaged.unlink()
+    assert done.exit_code == 0, done.output
+    assert "quarantined.json" in done.stderr
+    assert json.loads(done.stdout)["log"]["items"] >= 1
+
+
 def test_following_goes_on_until_ctrl_c(watched: Watched) -> None:
     home = watched.served.home.root
     project = Project(home)
@@ -214,6 +228,7 @@ def test_the_report_is_one_page_and_follows_what_monitor_says(
         (["--correlation-id", "a b"], "is no id"),
         (["--version", "7.0"], "not 7.0"),
         (["--simulate", "none", "--follow", "5"], "alone"),
+        (["--follow", "5", "--fail-on", "drift"], "Leave out one of them"),
         (["--since", "1h", "--until", "2h"], "is not before"),
     ],
 )

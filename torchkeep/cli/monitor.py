@@ -95,7 +95,9 @@ def monitor(
 
         torchkeep monitor --since 7d --json
 
-        torchkeep monitor --fail-on alert --follow 60
+        torchkeep monitor --fail-on alert
+
+        torchkeep monitor --follow 60
 
         torchkeep monitor --simulate brightness
 
@@ -115,6 +117,11 @@ def monitor(
         return _look(place, span, compact=compact)
 
     if follow is not None:
+        if fail_on:
+            raise UserError(
+                "--follow goes on whatever it finds, so --fail-on says nothing",
+                remedy="Leave out one of them.",
+            )
         _follow(look, follow, as_json=as_json)
         return
     health = look()

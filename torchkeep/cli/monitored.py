@@ -20,6 +20,7 @@ from monitoring.scope import Scope, narrow
 from monitoring.store import LogStore
 from torchkeep.artifact import MANIFEST, ModelArtifact
 from torchkeep.cli.preparation import artifact_path
+from torchkeep.command_line import complain
 from torchkeep.errors import ArtifactError, UserError
 from torchkeep.paths import Home
 from torchkeep.settings import Settings
@@ -101,9 +102,13 @@ class Place:
         store = self.store
         totals = _quarantined(store)
         history = QuarantineHistory(self.config.state(self.home) / "quarantined.json")
-        quarantined = history.since(span.start_ns, totals)
-        if keeping.state is not None:
-            history.keep(totals, now_ns=now_ns)
+        try:
+            quarantined = history.since(span.start_ns, totals)
+            if keeping.state is not None:
+                history.keep(totals, now_ns=now_ns)
+        except (UserError, OSError) as error:
+            complain(f"{error} Until then all lines set aside count, whenever that was.")
+            quarantined = dict(totals)
         with store.connect() as connection:
             outside = narrow(connection, scope)
             source = Source(

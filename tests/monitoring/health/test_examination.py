@@ -205,3 +205,17 @@ def test_what_the_log_lacks_is_counted(tmp_path: Path) -> None:
     assert health.log.lacking == {"no_summary": 10, "no_embedding": 10}
     told = {one.part: one.says for one in findings(health)}
     assert told["log"] == "items that lack something: no summary 10, no embedding 10"
+
+
+def test_what_is_dated_after_now_is_told_and_not_looked_at(tmp_path: Path) -> None:
+    log_of(
+        tmp_path / "log",
+        records(seen(200, seed=2), "users"),
+        records(DARK, "dark", seconds_ago=-3600),
+    )
+    health = look(tmp_path)
+    assert health.log.items == 200
+    assert not drifted(health)
+    told = next(one for one in findings(health) if one.part == "traffic")
+    assert told.state is State.LOOK
+    assert "records dated after now" in told.says

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from monitoring.alarm_history import AlarmHistory
 from monitoring.examination import Keeping
-from monitoring.findings import drifted
+from monitoring.findings import drifted, findings
 from monitoring.health import Health, Span
 from monitoring.quarantine_history import QuarantineHistory
 from monitoring.sequential_report import SequentialReport
-from tests.monitoring.health.made_up import NOW_NS, SECOND_NS, log_of, look, records, seen
+from tests.monitoring.health.made_up import METHODS, NOW_NS, SECOND_NS, log_of, look, records, seen
 from torchkeep.errors import DataError
 
 LATER_NS = NOW_NS + 3600 * SECOND_NS
@@ -117,3 +118,16 @@ def test_a_line_that_was_damaged_last_month_is_no_news_today(tmp_path: Path) -> 
     history.path.write_text("{}")
     with pytest.raises(DataError, match="no totals"):
         history.since(5, {})
+
+
+def test_items_that_are_more_than_a_look_reads_are_counted(tmp_path: Path, state: Path) -> None:
+    keeping, methods = Keeping(state=state), replace(METHODS, most_items=80)
+    log_of(tmp_path / "log", records(seen(40, seed=2), "first", seconds_ago=900))
+    assert stream(look(tmp_path, methods=methods, keeping=keeping)).skipped == 0
+    log_of(tmp_path / "log", records(seen(200, seed=4), "then", seconds_ago=300))
+    later = look(tmp_path, methods=methods, keeping=keeping)
+    told = stream(later)
+    assert (told.counts.judged, told.skipped) == (40 + 80, 120)
+    (finding,) = [one for one in findings(later) if one.part == "stream"]
+    assert "120 skipped" in finding.says
+    assert stream(look(tmp_path, methods=methods, keeping=keeping)).counts.judged == 120
