@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from monitoring.alerts.events import Event, Status
+from torchkeep.printable import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,5 @@ def _line(event: Event) -> str:
     told = event.annotations
     value = f" ({told['value']})" if told.get("value") else ""
     state = "firing" if event.status is Status.FIRING else "over"
-    line = f"alert {state}: {told['condition']}{value}; {labels}"
-    # A label must not forge a line of its own.
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
+    # a label must not forge a line of its own
+    return printable(f"alert {state}: {told['condition']}{value}; {labels}")

@@ -35,7 +35,8 @@ def _alarm(report: SequentialReport) -> Section:
         f"{length:,} items on average, or more. {judged:,} items judged, "
         f"{report.counts.lacking:,} lacking, {report.counts.late:,} late, "
         f"{report.counts.dependent:,} left out as of one session, "
-        f"{report.counts.ahead:,} dated after now, {report.skipped:,} skipped because there were too many at once; "
+        f"{report.counts.ahead:,} dated after now, "
+        f"{report.skipped:,} skipped because there were too many at once; "
         f"alarms in this span: {len(report.alarms):,}. Scores: {', '.join(report.scores)}."
     )
     if report.left_out:

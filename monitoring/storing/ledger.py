@@ -131,7 +131,8 @@ def _read_entry(location: Location, path: str) -> Entry:
     except msgspec.MsgspecError as error:
         raise UserError(
             f"{location.name}/{path} is damaged: {error}",
-            remedy="Restore it, or remove it and compact its segments again.",
+            remedy="Restore it. Without it its parts are removed, too, so remove it only where its "
+            "segments were kept.",
         ) from error
     if entry.version != VERSION:
         raise UserError(

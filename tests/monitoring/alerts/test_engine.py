@@ -141,8 +141,8 @@ def test_what_is_told_is_logged_in_one_line(path: Path, caplog: pytest.LogCaptur
     with caplog.at_level(logging.INFO):
         Alerts(config, path).evaluate({"p99_ms": 300.0}, labels={"model": "a\nalert over: b"})
     assert caplog.messages == [
-        "alert firing: p99_ms above 250 (300); alertname slow, model a\\nalert over: b, "
-        "severity ticket"
+        "alert firing: p99_ms above 250 (300); alertname slow, "
+        "model a\N{REPLACEMENT CHARACTER}alert over: b, severity ticket"
     ]
 
 
